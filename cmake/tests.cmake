@@ -1,0 +1,35 @@
+# Every tests/{unit,kern,format,golden,fault}/test_*.c is one cmocka program and one ctest; they may see libopt's inside.
+pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
+file(GLOB OPT_TEST_MAINS CONFIGURE_DEPENDS
+  ${CMAKE_SOURCE_DIR}/tests/unit/test_*.c ${CMAKE_SOURCE_DIR}/tests/kern/test_*.c
+  ${CMAKE_SOURCE_DIR}/tests/format/test_*.c ${CMAKE_SOURCE_DIR}/tests/golden/test_*.c
+  ${CMAKE_SOURCE_DIR}/tests/fault/test_*.c)
+foreach(main ${OPT_TEST_MAINS})
+  get_filename_component(name ${main} NAME_WE)
+  get_filename_component(folder ${main} DIRECTORY)
+  get_filename_component(label ${folder} NAME)
+  add_executable(${name} ${main})
+  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/libopt ${CMAKE_SOURCE_DIR}/tests)
+  target_compile_definitions(${name} PRIVATE OPT_TESTDATA="${CMAKE_SOURCE_DIR}/testdata")
+  target_link_libraries(${name} PRIVATE opt opt_flags PkgConfig::CMOCKA m)
+  add_test(NAME ${label}/${name} COMMAND ${name})
+  set_tests_properties(${label}/${name} PROPERTIES LABELS ${label} TIMEOUT 600 SKIP_RETURN_CODE 77)
+endforeach()
+
+# Fuzz targets: tests/fuzz/fuzz_<parser>.c with LLVMFuzzerTestOneInput; without OPT_FUZZ they replay tests/fuzz/corpus/<parser>/.
+file(GLOB OPT_FUZZERS CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/fuzz/fuzz_*.c)
+foreach(main ${OPT_FUZZERS})
+  get_filename_component(name ${main} NAME_WE)
+  string(REPLACE "fuzz_" "" parser ${name})
+  add_executable(${name} ${main})
+  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/libopt ${CMAKE_SOURCE_DIR}/tests)
+  target_link_libraries(${name} PRIVATE opt opt_flags m)
+  if(OPT_FUZZ)
+    target_compile_options(${name} PRIVATE -fsanitize=fuzzer)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  else()
+    target_sources(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests/fuzz/replay_main.c)
+    add_test(NAME fuzz/${parser} COMMAND ${name} ${CMAKE_SOURCE_DIR}/tests/fuzz/corpus/${parser})
+    set_tests_properties(fuzz/${parser} PROPERTIES LABELS fuzz TIMEOUT 300)
+  endif()
+endforeach()

@@ -1,0 +1,10 @@
+# Every tools/<name>.c is one command; tools/common/ is shared by all of them.
+file(GLOB OPT_TOOL_MAINS CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/*.c)
+file(GLOB OPT_TOOL_COMMON CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/common/*.c)
+foreach(main ${OPT_TOOL_MAINS})
+  get_filename_component(name ${main} NAME_WE)
+  add_executable(${name} ${main} ${OPT_TOOL_COMMON})
+  target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tools)
+  target_link_libraries(${name} PRIVATE opt opt_flags)
+  install(TARGETS ${name})
+endforeach()
