@@ -1,0 +1,135 @@
+/** infer-run: generate, perplexity, compare, inspect, bench on a checkpoint directory or a GGUF file. */
+#ifndef OPT_INFER_H
+#define OPT_INFER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "opt/ctx.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** An opened model with its tokenizer. */
+typedef struct opt_runner opt_runner;
+
+typedef struct opt_runner_options {
+    bool exact;          /**< --compute exact: f32 activations */
+    int64_t n_ctx;       /**< 0: what the job needs */
+} opt_runner_options;
+
+OPT_MUST_USE opt_status opt_runner_open(opt_ctx *ctx, const char *path, const opt_runner_options *options,
+                                        opt_runner **out);
+void opt_runner_close(opt_runner *r);
+
+/** Whether a BOS token starts a text. */
+typedef enum opt_bos { OPT_BOS_AUTO, OPT_BOS_NONE } opt_bos;
+
+/** Sampling: zero-initialised means greedy. Applied in this order: repetition, presence, top-k, top-p, min-p, temperature. */
+typedef struct opt_sampling {
+    double temperature;        /**< 0: greedy */
+    int64_t top_k;             /**< 0: off */
+    double top_p;              /**< 0 or 1: off */
+    double min_p;              /**< 0: off */
+    double repetition_penalty; /**< 0 or 1: off; over the last repetition_window tokens */
+    int64_t repetition_window; /**< 0: 64 */
+    double presence_penalty;
+    uint64_t seed;
+} opt_sampling;
+
+typedef struct opt_generate_options {
+    const char *prompt;
+    size_t prompt_bytes;
+    int64_t max_tokens; /**< 0: 128 */
+    opt_sampling sampling;
+    opt_bos bos;
+    bool parse_special;       /**< control tokens in the prompt's text become tokens */
+    const char *const *stops; /**< generation ends before the first of these texts */
+    size_t n_stops;
+    bool ignore_eos;
+    /** Receives new text (whole characters). A status other than OPT_OK ends the run with it. */
+    opt_status (*on_text)(void *user, const char *text, size_t n);
+    void *user;
+} opt_generate_options;
+
+typedef struct opt_generate_result {
+    int64_t n_prompt, n_generated;
+    const char *stop_reason; /**< "eos", "stop", "length", "context" (static) */
+    double prompt_seconds, generate_seconds;
+    int32_t *ids; /**< [n_prompt + n_generated] */
+    void *impl;
+} opt_generate_result;
+
+OPT_MUST_USE opt_status opt_generate(opt_ctx *ctx, opt_runner *r, const opt_generate_options *options,
+                                     opt_generate_result *result);
+void opt_generate_result_free(opt_generate_result *result);
+
+typedef enum opt_ppl_convention {
+    OPT_PPL_FULL,     /**< consecutive windows of ctx tokens, tokens 1 .. ctx-1 of each scored */
+    OPT_PPL_LLAMA_CPP /**< the same windows, only tokens ctx/2+1 .. ctx-1 scored; BOS replaces the first token where the
+                           tokenizer adds one */
+} opt_ppl_convention;
+
+typedef struct opt_eval_options {
+    const char *text;
+    size_t text_bytes;
+    int64_t ctx;       /**< window length; 0: 512 */
+    int64_t n_windows; /**< 0: all */
+    opt_ppl_convention convention;
+    opt_bos bos;
+} opt_eval_options;
+
+typedef struct opt_ppl_result {
+    int64_t n_text_tokens, n_windows, n_scored, ctx;
+    double nll, nll_stderr; /**< mean negative log-likelihood (nats) and its standard error over tokens */
+    double ppl, ppl_low, ppl_high; /**< 95 % interval */
+    double seconds;
+} opt_ppl_result;
+
+OPT_MUST_USE opt_status opt_perplexity(opt_ctx *ctx, opt_runner *r, const opt_eval_options *options,
+                                       opt_ppl_result *result);
+
+/** A mean with its standard error. */
+typedef struct opt_mean {
+    double mean, stderr_;
+} opt_mean;
+
+typedef struct opt_compare_result {
+    int64_t n_windows, n_scored, ctx;
+    opt_mean kld; /**< KL(reference || model) in nats, per token */
+    double kld_median, kld_p90, kld_p95, kld_p99, kld_p999, kld_max;
+    opt_mean same_top1;    /**< fraction of tokens whose most likely next token agrees */
+    opt_mean delta_p;      /**< change of the true token's probability */
+    double delta_p_rms;
+    double ppl_reference, ppl_model;
+    opt_mean ln_ppl_ratio; /**< mean of the paired difference of log-likelihoods, with paired error */
+    double seconds;
+} opt_compare_result;
+
+OPT_MUST_USE opt_status opt_compare(opt_ctx *ctx, opt_runner *reference, opt_runner *model,
+                                    const opt_eval_options *options, opt_compare_result *result);
+
+typedef struct opt_bench_options {
+    int64_t n_prompt, n_gen, n_repeats; /**< 0: 512, 128, 3 */
+} opt_bench_options;
+
+typedef struct opt_bench_result {
+    int64_t n_prompt, n_gen, n_repeats;
+    double prompt_tps, prompt_tps_min, prompt_tps_max; /**< tokens/s: median and range over the repeats */
+    double gen_tps, gen_tps_min, gen_tps_max;
+    double gen_bytes_per_token; /**< weight bytes that one generated token reads */
+} opt_bench_result;
+
+OPT_MUST_USE opt_status opt_bench(opt_ctx *ctx, opt_runner *r, const opt_bench_options *options,
+                                  opt_bench_result *result);
+
+/** Everything `inspect` shows, as one JSON document (0-terminated); free with opt_text_free. */
+OPT_MUST_USE opt_status opt_inspect_json(opt_ctx *ctx, const char *path, bool verify, char **out);
+void opt_text_free(opt_ctx *ctx, char *text);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,72 @@
+/** quantize: float checkpoint -> quantized model (GGUF), and pack: any model -> deployed file. */
+#ifndef OPT_QUANTIZE_H
+#define OPT_QUANTIZE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "opt/ctx.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** What to do where a format cannot hold a width; tried in the order padding, own type, next type, as far as allowed. */
+enum {
+    OPT_WIDTH_PAD = 1 << 0, /**< zero-pad feed-forward widths (function-preserving) */
+    OPT_WIDTH_OWN = 1 << 1, /**< use the own integer type of the same bits (file then needs Lathe to run) */
+    OPT_WIDTH_NEXT = 1 << 2 /**< use the next larger stock type that fits, at last f16 */
+};
+
+typedef struct opt_quantize_options {
+    const char *input;  /**< checkpoint directory, .safetensors or float GGUF */
+    const char *output; /**< GGUF file */
+    const char *format; /**< format of linear weights, such as "q4_0" */
+    const char *const *rules; /**< "PATTERN:key=value", later rules win */
+    size_t n_rules;
+    unsigned width_policy;    /**< OPT_WIDTH_* bits; 0: refuse with the list of tensors */
+    bool allow_requantize;    /**< accept a quantized input */
+    bool force, dry_run;
+} opt_quantize_options;
+
+/** Planned or finished treatment of one tensor. Strings live as long as the result. */
+typedef struct opt_tensor_result {
+    const char *name, *role, *source_format, *format, *action; /**< action: quantized, copied, converted, padded, dropped */
+    const char *note; /**< "" or why the format differs from what was asked for */
+    int64_t n_rows, n_cols;
+    uint64_t source_bytes, bytes;
+    double rmse;      /**< against the float weights; NaN before the run */
+    double rel_error; /**< sum (w-w')^2 / sum w^2; NaN before the run */
+} opt_tensor_result;
+
+typedef struct opt_quantize_result {
+    uint64_t source_bytes, file_bytes; /**< input files; output file, exact also in a dry run */
+    uint64_t peak_memory;              /**< predicted (dry run) or seen, bytes of anonymous memory */
+    double bits_per_weight;
+    double seconds;
+    int64_t n_tensors;
+    const opt_tensor_result *tensors; /**< [n_tensors], file order, dropped ones last */
+    void *impl;
+} opt_quantize_result;
+
+/** Runs or plans the job. The result is owned by the caller: opt_quantize_result_free. */
+OPT_MUST_USE opt_status opt_quantize(opt_ctx *ctx, const opt_quantize_options *options, opt_quantize_result *result);
+
+typedef struct opt_pack_options {
+    const char *input, *output;
+    const char *to; /**< "native" (default), "gguf", "gguf-f32", "gguf-f16", "gguf-bf16" */
+    bool force, dry_run;
+} opt_pack_options;
+
+OPT_MUST_USE opt_status opt_pack(opt_ctx *ctx, const opt_pack_options *options, opt_quantize_result *result);
+
+void opt_quantize_result_free(opt_quantize_result *result);
+
+/** Walks the formats that quantize can write: name and help of row i; false behind the last. */
+bool opt_quantize_format(int i, const char **name, const char **help, double *bits_per_weight);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
