@@ -30,7 +30,7 @@ typedef opt_status (*opt_logits_fn)(void *user, int64_t row0, int64_t n_rows, co
 
 /**
  * Runs n tokens behind those already in the cache. Logits are computed for rows >= first_logits (n: none; n - 1: the last)
- * and handed to fn in pieces of bounded size. Token ids outside the vocabulary and a full cache are USAGE errors.
+ * and handed to fn (which may be NULL when no logits are asked for) in pieces of bounded size. Token ids outside the vocabulary and a full cache are USAGE errors.
  */
 OPT_MUST_USE opt_status opt_session_eval(opt_session *s, const int32_t *tokens, int64_t n, int64_t first_logits,
                                          opt_logits_fn fn, void *user);
@@ -39,6 +39,8 @@ OPT_MUST_USE opt_status opt_session_eval(opt_session *s, const int32_t *tokens, 
 int64_t opt_session_n_past(const opt_session *s);
 void opt_session_truncate(opt_session *s, int64_t n_past);
 int64_t opt_session_n_ctx(const opt_session *s);
+/** Columns of the logits. */
+int64_t opt_session_n_vocab(const opt_session *s);
 
 /**
  * Capture hook: fn sees the node before it runs: its first input x [n_tokens, width_in] at positions pos0 .. . One hook
