@@ -1,6 +1,7 @@
 /**
- * GGUF v3 writer: the header is of final size before any tensor is written, tensors stream to their final offsets,
- * per-tensor checksums are patched in at the end, and the file appears under its name only when it has been verified.
+ * GGUF v3 writer: the header is of final size before any tensor is written, tensors stream to their
+ * final offsets, per-tensor checksums are patched in at the end, and the file appears under its
+ * name only when it has been verified.
  */
 #ifndef OPT_IO_GGUF_WRITE_H
 #define OPT_IO_GGUF_WRITE_H
@@ -8,7 +9,8 @@
 #include "io/kv.h"
 #include "tensor/tensor.h"
 
-/** A tensor to be written, in file order. Own formats are stored as I8 [n_rows, row bytes] and described by lathe.* keys. */
+/** A tensor to be written, in file order. Own formats are stored as I8 [n_rows, row bytes] and
+ * described by lathe.* keys. */
 typedef struct opt_gguf_decl {
     const char *name; /* at most 63 bytes */
     const opt_format *format;
@@ -18,20 +20,26 @@ typedef struct opt_gguf_decl {
 
 typedef struct opt_gguf_writer opt_gguf_writer;
 
-/** Size of the file that these entries and tensors give, in bytes, exactly. Errors: UNSUPPORTED, BUG. */
-OPT_MUST_USE opt_status opt_gguf_predict_bytes(opt_ctx *ctx, const opt_kv *kv, const opt_gguf_decl *tensors, int64_t n,
+/** Size of the file that these entries and tensors give, in bytes, exactly. Errors: UNSUPPORTED,
+ * BUG. */
+OPT_MUST_USE opt_status opt_gguf_predict_bytes(opt_ctx *ctx, const opt_kv *kv,
+                                               const opt_gguf_decl *tensors, int64_t n,
                                                uint64_t *bytes);
 
 /**
- * Opens the output under a temporary name and writes the header. `general.alignment` of kv is honoured (default 32).
- * The writer adds the lathe.* keys of FORMAT.md (format version, own formats, checksums), replacing any that kv holds.
+ * Opens the output under a temporary name and writes the header. `general.alignment` of kv is
+ * honoured (default 32). The writer adds the lathe.* keys of FORMAT.md (format version, own
+ * formats, checksums), replacing any that kv holds.
  */
-OPT_MUST_USE opt_status opt_gguf_create(opt_ctx *ctx, const char *path, bool force, const opt_kv *kv,
-                                        const opt_gguf_decl *tensors, int64_t n, opt_gguf_writer **out);
-/** Appends bytes of tensor i (0-based, file order). Within one tensor strictly in order; tensors in any order, also from
-    different threads (one thread a tensor at a time). */
-OPT_MUST_USE opt_status opt_gguf_append(opt_gguf_writer *w, int64_t i, const void *data, size_t bytes);
-/** Every tensor complete? Then patches checksums, syncs, re-opens and compares checksums, renames. Frees w always. */
+OPT_MUST_USE opt_status opt_gguf_create(opt_ctx *ctx, const char *path, bool force,
+                                        const opt_kv *kv, const opt_gguf_decl *tensors, int64_t n,
+                                        opt_gguf_writer **out);
+/** Appends bytes of tensor i (0-based, file order). Within one tensor strictly in order; tensors in
+   any order, also from different threads (one thread a tensor at a time). */
+OPT_MUST_USE opt_status opt_gguf_append(opt_gguf_writer *w, int64_t i, const void *data,
+                                        size_t bytes);
+/** Every tensor complete? Then patches checksums, syncs, re-opens and compares checksums, renames.
+ * Frees w always. */
 OPT_MUST_USE opt_status opt_gguf_commit(opt_gguf_writer *w);
 /** Throws the temporary file away. NULL is allowed. */
 void opt_gguf_discard(opt_gguf_writer *w);

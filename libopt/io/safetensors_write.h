@@ -15,9 +15,11 @@ typedef struct opt_st_decl {
 
 typedef struct opt_st_writer opt_st_writer;
 
-/** `metadata`: string entries for __metadata__, or NULL. Same rules as opt_gguf_create and its companions. */
-OPT_MUST_USE opt_status opt_st_create(opt_ctx *ctx, const char *path, bool force, const opt_kv *metadata,
-                                      const opt_st_decl *tensors, int64_t n, opt_st_writer **out);
+/** `metadata`: string entries for __metadata__, or NULL. Same rules as opt_gguf_create and its
+ * companions. */
+OPT_MUST_USE opt_status opt_st_create(opt_ctx *ctx, const char *path, bool force,
+                                      const opt_kv *metadata, const opt_st_decl *tensors, int64_t n,
+                                      opt_st_writer **out);
 OPT_MUST_USE opt_status opt_st_append(opt_st_writer *w, int64_t i, const void *data, size_t bytes);
 OPT_MUST_USE opt_status opt_st_commit(opt_st_writer *w);
 void opt_st_discard(opt_st_writer *w);
