@@ -49,49 +49,90 @@ typedef struct opt_act_i8 {
     int64_t n_padded;
 } opt_act_i8;
 
+/*
+ * One function type for each slot, so that prototypes of rows can be made from kernels.def. Pointers may have any
+ * alignment that their element type allows; stored blocks may lie at any address.
+ */
+
+/** Decodes n elements from the start of a block: src blocks -> dst [n]. */
+typedef void opt_kern_decode_fn(const opt_kspec *s, const void *src, float *dst, int64_t n);
+/** Encodes with the scale search of the format: w [n] -> dst blocks; importance [n] or NULL. */
+typedef void opt_kern_encode_fn(const opt_kspec *s, const float *w, const float *importance, void *dst, int64_t n);
+
+/** y[t, r] = sum_k w[r, k] * x[t, k] in f32: w [n_rows, k] (stride ldw), x [n_tokens, k] (ldx), y (ldy). */
+typedef void opt_kern_linear_f32_fn(const float *w, int64_t ldw, const float *x, int64_t ldx, float *y, int64_t ldy,
+                                    int64_t n_rows, int64_t n_tokens, int64_t k);
+/**
+ * The same on stored rows (n_rows rows of row_bytes), for few tokens: bit-identical to decoding the rows and calling
+ * linear_f32 of the same table, without the detour through memory.
+ */
+typedef void opt_kern_linear_direct_fn(const opt_kspec *s, const void *w, size_t row_bytes, const float *x, int64_t ldx,
+                                       float *y, int64_t ldy, int64_t n_rows, int64_t n_tokens, int64_t k);
+/**
+ * The fast path on stored rows: w has n_rows rows of row_bytes, activations are int8. For every group of 32 elements the
+ * dot product of codes is exact in integers; the groups are added in increasing order with one f32 fused multiply-add
+ * each (and one for an offset per group), so every instruction set gives the same bits.
+ */
+typedef void opt_kern_linear_i8_fn(const opt_kspec *s, const void *w, size_t row_bytes, const opt_act_i8 *x, float *y,
+                                   int64_t ldy, int64_t n_rows, int64_t n_tokens, int64_t k);
+/**
+ * Quantizes one row of activations x [n] for linear_i8: q, sum4, scale, scaled_sum sized by n_padded (a multiple of
+ * 64 >= n; the tail is zero). Per group of 32: scale = max|x| / 127, q = round to nearest even of x * (127 / max|x|).
+ * A group below 2^-100 counts as zero; one with a NaN or an infinity gets a NaN scale, so that the result shows it.
+ */
+typedef void opt_kern_quantize_act_fn(const float *x, int64_t n, int64_t n_padded, int8_t *q, float *scale,
+                                      int16_t *sum4, float *scaled_sum);
+
+/** y[i] = x[i] * w[i] / sqrt(mean(x^2) + eps), n elements (Zhang & Sennrich 2019, eq. 4). y may be x. */
+typedef void opt_kern_rms_norm_fn(const float *x, const float *w, float *y, int64_t n, float eps);
+/**
+ * Rotates pairs of one head in place: (x[i], x[i + n_rot/2]) if `halves`, otherwise (x[2i], x[2i+1]), by the angle
+ * whose cosine and sine are cos[i], sin[i], i < n_rot/2 (Su et al. 2021, eq. 34).
+ */
+typedef void opt_kern_rope_fn(float *x, const float *cos, const float *sin, int64_t n_rot, bool halves);
+/** y[i] = silu(gate[i]) * up[i]; silu(z) = z / (1 + exp(-z)). y may be gate or up. */
+typedef void opt_kern_swiglu_fn(const float *gate, const float *up, float *y, int64_t n);
+/** y[i] += x[i]. */
+typedef void opt_kern_add_fn(float *y, const float *x, int64_t n);
+/**
+ * One query head over n_keys >= 1 cached positions (softmax(scale * q k) v, two passes, keys in increasing order):
+ * q [d], k rows at k + j * k_stride, v rows at v + j * v_stride (f32), scores: scratch [n_keys], out [d_v].
+ */
+typedef void opt_kern_attend_f32_fn(const float *q, const float *k, int64_t k_stride, const float *v, int64_t v_stride,
+                                    int64_t n_keys, int64_t d, int64_t d_v, float scale, float *scores, float *out);
+/** The same over half-precision keys and values. */
+typedef void opt_kern_attend_f16_fn(const float *q, const uint16_t *k, int64_t k_stride, const uint16_t *v,
+                                    int64_t v_stride, int64_t n_keys, int64_t d, int64_t d_v, float scale,
+                                    float *scores, float *out);
+/** Rounds to half precision, nearest even; NaN stays NaN (quiet), overflow gives infinity. */
+typedef void opt_kern_f32_to_f16_fn(const float *x, uint16_t *y, int64_t n);
+/**
+ * log(sum(exp(x[i]))) with double accumulation, n >= 1, and the index of the largest element (the first of equals;
+ * NaN elements are passed over, but make the result NaN). argmax may be NULL.
+ */
+typedef double opt_kern_logsumexp_fn(const float *x, int64_t n, int64_t *argmax);
+
 /** The dispatch table of one instruction-set level: for every slot the strongest row that the machine can run. */
 typedef struct opt_kern {
     opt_isa isa;
     unsigned features;
 
-    /** Decodes n elements from the start of a block: src blocks -> dst [n]. One slot per kfmt; NULL: see format rows. */
-    void (*decode[OPT_KFMT_COUNT])(const opt_kspec *s, const void *src, float *dst, int64_t n);
-    /** Encodes with the scale search of the format: w [n] -> dst blocks; importance [n] or NULL. NULL: format rows do it. */
-    void (*encode[OPT_KFMT_COUNT])(const opt_kspec *s, const float *w, const float *importance, void *dst, int64_t n);
+    opt_kern_decode_fn *decode[OPT_KFMT_COUNT]; /**< NULL: see format rows */
+    opt_kern_encode_fn *encode[OPT_KFMT_COUNT]; /**< NULL: format rows do it */
 
-    /** y[t, r] = sum_k w[r, k] * x[t, k] in f32: w [n_rows, k] (stride ldw), x [n_tokens, k] (ldx), y (ldy). */
-    void (*linear_f32)(const float *w, int64_t ldw, const float *x, int64_t ldx, float *y, int64_t ldy, int64_t n_rows,
-                       int64_t n_tokens, int64_t k);
-    /** The fast path on stored rows: w has n_rows rows of row_bytes; NULL where a kfmt has none (then decode + linear_f32,
-        which the executor reports). */
-    void (*linear_i8[OPT_KFMT_COUNT])(const opt_kspec *s, const void *w, size_t row_bytes, const opt_act_i8 *x, float *y,
-                                      int64_t ldy, int64_t n_rows, int64_t n_tokens, int64_t k);
-    /** Quantizes one row of activations x [n] for linear_i8: q, sum4, scale, scaled_sum sized by n_padded (a multiple
-        of 64 >= n; the tail is zero). */
-    void (*quantize_act)(const float *x, int64_t n, int64_t n_padded, int8_t *q, float *scale, int16_t *sum4,
-                         float *scaled_sum);
+    opt_kern_linear_f32_fn *linear_f32;
+    opt_kern_linear_direct_fn *linear_direct[OPT_KFMT_COUNT]; /**< NULL: decode + linear_f32 */
+    opt_kern_linear_i8_fn *linear_i8[OPT_KFMT_COUNT];         /**< NULL: decode + linear_f32, which the executor reports */
+    opt_kern_quantize_act_fn *quantize_act;
 
-    /** y[i] = x[i] * w[i] / sqrt(mean(x^2) + eps), n elements (Zhang & Sennrich 2019, eq. 4). */
-    void (*rms_norm)(const float *x, const float *w, float *y, int64_t n, float eps);
-    /** Rotates pairs of one head in place: (x[i], x[i + n_rot/2]) if `halves`, otherwise (x[2i], x[2i+1]), by the angle
-        whose cosine and sine are cos[i], sin[i], i < n_rot/2 (Su et al. 2021, eq. 34). */
-    void (*rope)(float *x, const float *cos, const float *sin, int64_t n_rot, bool halves);
-    /** y[i] = silu(gate[i]) * up[i]; silu(z) = z / (1 + exp(-z)). */
-    void (*swiglu)(const float *gate, const float *up, float *y, int64_t n);
-    /** y[i] += x[i]. */
-    void (*add)(float *y, const float *x, int64_t n);
-    /**
-     * One query head over n_keys cached positions (softmax(scale * q k) v, two passes, keys in increasing order):
-     * q [d], k rows at k + j * k_stride, v rows at v + j * v_stride (f32), scores: scratch [n_keys], out [d_v].
-     */
-    void (*attend_f32)(const float *q, const float *k, int64_t k_stride, const float *v, int64_t v_stride, int64_t n_keys,
-                       int64_t d, int64_t d_v, float scale, float *scores, float *out);
-    /** The same over half-precision keys and values. */
-    void (*attend_f16)(const float *q, const uint16_t *k, int64_t k_stride, const uint16_t *v, int64_t v_stride,
-                       int64_t n_keys, int64_t d, int64_t d_v, float scale, float *scores, float *out);
-    void (*f32_to_f16)(const float *x, uint16_t *y, int64_t n);
-    /** log(sum(exp(x[i]))) with double accumulation, and the index of the largest element (the first of equals). */
-    double (*logsumexp)(const float *x, int64_t n, int64_t *argmax);
+    opt_kern_rms_norm_fn *rms_norm;
+    opt_kern_rope_fn *rope;
+    opt_kern_swiglu_fn *swiglu;
+    opt_kern_add_fn *add;
+    opt_kern_attend_f32_fn *attend_f32;
+    opt_kern_attend_f16_fn *attend_f16;
+    opt_kern_f32_to_f16_fn *f32_to_f16;
+    opt_kern_logsumexp_fn *logsumexp;
 } opt_kern;
 
 /** The table for the context's level, made once per context. NULL with a recorded error when out of memory. */

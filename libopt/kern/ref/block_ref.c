@@ -1,0 +1,125 @@
+/* Reference rows of what surrounds the linear layers in a decoder block: double accumulation, written for reading. */
+#include <math.h>
+
+#include "kern/half.h"
+#include "kern/rows.h"
+
+void optk_rms_norm__ref(const float *x, const float *w, float *y, int64_t n, float eps) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        sum += (double)x[i] * (double)x[i];
+    }
+    const double scale = 1.0 / sqrt(sum / (double)n + (double)eps);
+    for (int64_t i = 0; i < n; i++) {
+        y[i] = (float)((double)x[i] * scale * (double)w[i]);
+    }
+}
+
+void optk_rope__ref(float *x, const float *cos, const float *sin, int64_t n_rot, bool halves) {
+    const int64_t n_pairs = n_rot / 2;
+    for (int64_t i = 0; i < n_pairs; i++) {
+        float *a = halves ? x + i : x + 2 * i;
+        float *b = halves ? x + i + n_pairs : x + 2 * i + 1;
+        const double a0 = (double)*a;
+        const double b0 = (double)*b;
+        *a = (float)(a0 * (double)cos[i] - b0 * (double)sin[i]);
+        *b = (float)(a0 * (double)sin[i] + b0 * (double)cos[i]);
+    }
+}
+
+void optk_swiglu__ref(const float *gate, const float *up, float *y, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        const double z = (double)gate[i];
+        y[i] = (float)(z / (1.0 + exp(-z)) * (double)up[i]);
+    }
+}
+
+void optk_add__ref(float *y, const float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        y[i] += x[i];
+    }
+}
+
+/** Turns scores [n] into softmax weights in place. */
+static void softmax(float *scores, int64_t n) {
+    double max = -INFINITY;
+    for (int64_t i = 0; i < n; i++) {
+        max = fmax(max, (double)scores[i]);
+    }
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        sum += exp((double)scores[i] - max);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        scores[i] = (float)(exp((double)scores[i] - max) / sum);
+    }
+}
+
+void optk_attend_f32__ref(const float *q, const float *k, int64_t k_stride, const float *v,
+                          int64_t v_stride, int64_t n_keys, int64_t d, int64_t d_v, float scale,
+                          float *scores, float *out) {
+    for (int64_t j = 0; j < n_keys; j++) {
+        double dot = 0;
+        for (int64_t i = 0; i < d; i++) {
+            dot += (double)q[i] * (double)k[j * k_stride + i];
+        }
+        scores[j] = (float)(dot * (double)scale);
+    }
+    softmax(scores, n_keys);
+    for (int64_t i = 0; i < d_v; i++) {
+        double sum = 0;
+        for (int64_t j = 0; j < n_keys; j++) {
+            sum += (double)scores[j] * (double)v[j * v_stride + i];
+        }
+        out[i] = (float)sum;
+    }
+}
+
+void optk_attend_f16__ref(const float *q, const uint16_t *k, int64_t k_stride, const uint16_t *v,
+                          int64_t v_stride, int64_t n_keys, int64_t d, int64_t d_v, float scale,
+                          float *scores, float *out) {
+    for (int64_t j = 0; j < n_keys; j++) {
+        double dot = 0;
+        for (int64_t i = 0; i < d; i++) {
+            dot += (double)q[i] * (double)optk_f16_to_f32(k[j * k_stride + i]);
+        }
+        scores[j] = (float)(dot * (double)scale);
+    }
+    softmax(scores, n_keys);
+    for (int64_t i = 0; i < d_v; i++) {
+        double sum = 0;
+        for (int64_t j = 0; j < n_keys; j++) {
+            sum += (double)scores[j] * (double)optk_f16_to_f32(v[j * v_stride + i]);
+        }
+        out[i] = (float)sum;
+    }
+}
+
+void optk_f32_to_f16__ref(const float *x, uint16_t *y, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        y[i] = optk_f32_to_f16(x[i]);
+    }
+}
+
+double optk_logsumexp__ref(const float *x, int64_t n, int64_t *argmax) {
+    int64_t best = 0;
+    for (int64_t i = 1; i < n; i++) {
+        best = x[i] > x[best] || isnan(x[best]) ? i : best;
+    }
+    if (argmax != NULL) {
+        *argmax = best;
+    }
+    const double max = (double)x[best];
+    if (isinf(x[best])) { /* all are -inf, or one is +inf: the difference below would be NaN */
+        double sum = 0;
+        for (int64_t i = 0; i < n; i++) {
+            sum += (double)x[i];
+        }
+        return isnan(sum) ? (double)NAN : max;
+    }
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        sum += exp((double)x[i] - max);
+    }
+    return max + log(sum);
+}
