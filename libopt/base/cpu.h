@@ -37,4 +37,7 @@ const char *opt_isa_name(opt_isa isa);
 /** Threads to use by default: min(affinity mask, cgroup v1/v2 quota rounded up), at least 1. */
 int opt_cpu_count(void);
 
+/** Strictest CPU quota, rounded up, of the groups listed in `proc_cgroup` below `sys_root`; 0: none. Paths for tests. */
+int opt_cpu_quota(const char *proc_cgroup, const char *sys_root);
+
 #endif

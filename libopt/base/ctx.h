@@ -48,6 +48,9 @@ OPT_MUST_USE OPT_PRINTF(4, 5) opt_status
 OPT_MUST_USE OPT_PRINTF(4, 5) opt_status
     opt_fail_errno(opt_ctx *ctx, int errno_value, const char *object, const char *fmt, ...);
 
+/** Drops a status on purpose: for functions that report a recorded failure by NULL or false. */
+static inline void opt_ignore(opt_status status) { (void)status; }
+
 /** Records a warning for the report and passes it to the log callback. Thread-safe. */
 OPT_PRINTF(3, 4) void opt_warn(opt_ctx *ctx, const char *object, const char *fmt, ...);
 
@@ -62,13 +65,15 @@ OPT_MUST_USE opt_status opt_check_cancel(opt_ctx *ctx);
 
 /** Kernel-relevant facts and settings. */
 opt_isa opt_ctx_isa_level(const opt_ctx *ctx);
+const opt_cpu *opt_ctx_cpu(const opt_ctx *ctx); /* borrowed; lives as long as the context */
 uint64_t opt_ctx_seed(const opt_ctx *ctx);
 uint64_t opt_ctx_max_memory(const opt_ctx *ctx);
 
 /**
  * An object of a higher layer that lives as long as the context (the kernel table, for example). `key` is the address
  * of a const object of the owner. opt_ctx_attach frees `value` with `free_fn` when another thread was first, and
- * returns the value that is kept.
+ * returns the value that is kept; NULL (value freed, MEMORY recorded) when out of memory. opt_ctx_free frees attached
+ * objects newest first, while the context is still usable for opt_free.
  */
 void *opt_ctx_attached(opt_ctx *ctx, const void *key);
 void *opt_ctx_attach(opt_ctx *ctx, const void *key, void *value, void (*free_fn)(void *value));

@@ -43,6 +43,7 @@ static inline bool opt_mul_dims(const int64_t *dims, int n, int64_t *out) {
 /** ceil(a / b) for a >= 0, b > 0. */
 static inline int64_t opt_ceil_div(int64_t a, int64_t b) { return a / b + (a % b != 0); }
 static inline int64_t opt_min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline uint64_t opt_min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static inline int64_t opt_max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* Unaligned little-endian loads and stores; the supported hosts are little-endian (checked at configure time). */
