@@ -44,7 +44,7 @@ static opt_status collect_shards(opt_ctx *ctx, opt_arena *arena, const char *nam
     while (opt_json_next(map, &it, &tensor, &value)) {
         const char *const shard = opt_json_str(value, NULL);
         OPT_REQUIRE(shard != NULL, ctx, OPT_ERR_INPUT, name,
-                    "weight_map member '%s' is a JSON %s; expected a file name", tensor,
+                    "weight_map member '%s' is %s; expected a file name", tensor,
                     opt_json_type_name(opt_json_type_of(value)));
         OPT_REQUIRE(is_plain_name(shard), ctx, OPT_ERR_INPUT, name,
                     "weight_map puts tensor '%s' into '%s'; expected the plain name of a file in "
@@ -101,21 +101,19 @@ opt_status opt_hf_index_parse(opt_ctx *ctx, opt_arena *arena, const char *name, 
                 "the index has %zu bytes; at most %u are allowed", bytes, INDEX_BYTES_MAX);
     OPT_TRY(opt_json_parse(ctx, name, text, bytes, &root));
     OPT_REQUIRE(opt_json_type_of(root) == OPT_JSON_OBJECT, ctx, OPT_ERR_INPUT, name,
-                "the index is a JSON %s; expected an object",
-                opt_json_type_name(opt_json_type_of(root)));
+                "the index is %s; expected an object", opt_json_type_name(opt_json_type_of(root)));
     const opt_json *const map = opt_json_get(root, "weight_map");
     OPT_REQUIRE(map != NULL, ctx, OPT_ERR_INPUT, name, "the member weight_map is missing");
     OPT_REQUIRE(opt_json_type_of(map) == OPT_JSON_OBJECT, ctx, OPT_ERR_INPUT, name,
-                "weight_map is a JSON %s; expected an object",
-                opt_json_type_name(opt_json_type_of(map)));
+                "weight_map is %s; expected an object", opt_json_type_name(opt_json_type_of(map)));
     OPT_REQUIRE(opt_json_size(map) > 0, ctx, OPT_ERR_INPUT, name, "weight_map lists no tensor");
     const opt_json *const metadata = opt_json_get(root, "metadata");
     OPT_REQUIRE(metadata == NULL || opt_json_type_of(metadata) == OPT_JSON_OBJECT, ctx,
-                OPT_ERR_INPUT, name, "metadata is a JSON %s; expected an object",
+                OPT_ERR_INPUT, name, "metadata is %s; expected an object",
                 opt_json_type_name(opt_json_type_of(metadata)));
     const opt_json *const total = opt_json_get(metadata, "total_size");
     OPT_REQUIRE(total == NULL || opt_json_f64(total, &index.total_size), ctx, OPT_ERR_INPUT, name,
-                "metadata.total_size is a JSON %s; expected a number",
+                "metadata.total_size is %s; expected a number",
                 opt_json_type_name(opt_json_type_of(total)));
     OPT_TRY(collect_shards(ctx, arena, name, map, &index));
     OPT_TRY(collect_entries(arena, map, &index));

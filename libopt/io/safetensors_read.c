@@ -45,14 +45,14 @@ done:
 static opt_status check_metadata(opt_ctx *ctx, const char *name, const opt_json *metadata) {
     opt_status st = OPT_OK;
     OPT_REQUIRE(opt_json_type_of(metadata) == OPT_JSON_OBJECT, ctx, OPT_ERR_INPUT, name,
-                "__metadata__ is a JSON %s; expected an object",
+                "__metadata__ is %s; expected an object",
                 opt_json_type_name(opt_json_type_of(metadata)));
     void *it = NULL;
     const char *key = NULL;
     const opt_json *value = NULL;
     while (opt_json_next(metadata, &it, &key, &value)) {
         OPT_REQUIRE(opt_json_str(value, NULL) != NULL, ctx, OPT_ERR_INPUT, name,
-                    "__metadata__ member '%s' is a JSON %s; expected a string", key,
+                    "__metadata__ member '%s' is %s; expected a string", key,
                     opt_json_type_name(opt_json_type_of(value)));
     }
 done:
@@ -65,7 +65,7 @@ static opt_status read_size(opt_ctx *ctx, const char *name, const char *tensor, 
     opt_status st = OPT_OK;
     const opt_json *const v = opt_json_at(array, i);
     OPT_REQUIRE(opt_json_i64(v, out), ctx, OPT_ERR_INPUT, name,
-                "tensor '%s': %s[%zu] is a JSON %s; expected an integer", tensor, member, i,
+                "tensor '%s': %s[%zu] is %s; expected an integer", tensor, member, i,
                 opt_json_type_name(opt_json_type_of(v)));
     OPT_REQUIRE(*out >= 0, ctx, OPT_ERR_INPUT, name,
                 "tensor '%s': %s[%zu] is %" PRId64 "; expected 0 or more", tensor, member, i, *out);
@@ -76,7 +76,7 @@ done:
 static opt_status read_shape(opt_ctx *ctx, const char *name, const opt_json *shape, opt_tensor *t) {
     opt_status st = OPT_OK;
     OPT_REQUIRE(opt_json_type_of(shape) == OPT_JSON_ARRAY, ctx, OPT_ERR_INPUT, name,
-                "tensor '%s': shape is a JSON %s; expected an array", t->name,
+                "tensor '%s': shape is %s; expected an array", t->name,
                 opt_json_type_name(opt_json_type_of(shape)));
     const size_t n = opt_json_size(shape);
     OPT_REQUIRE(n <= OPT_MAX_DIMS, ctx, OPT_ERR_UNSUPPORTED, name,
@@ -95,7 +95,7 @@ static opt_status check_members(opt_ctx *ctx, const char *name, const char *tens
                                 const opt_json *info) {
     opt_status st = OPT_OK;
     OPT_REQUIRE(opt_json_type_of(info) == OPT_JSON_OBJECT, ctx, OPT_ERR_INPUT, name,
-                "tensor '%s' is a JSON %s; expected an object", tensor,
+                "tensor '%s' is %s; expected an object", tensor,
                 opt_json_type_name(opt_json_type_of(info)));
     void *it = NULL;
     const char *key = NULL;
@@ -117,7 +117,7 @@ static opt_status read_tensor(opt_ctx *ctx, const char *name, const opt_json *in
     OPT_TRY(check_members(ctx, name, t->name, info));
     const char *const dtype = opt_json_str(opt_json_get(info, "dtype"), NULL);
     OPT_REQUIRE(dtype != NULL, ctx, OPT_ERR_INPUT, name,
-                "tensor '%s': dtype is a JSON %s; expected a string", t->name,
+                "tensor '%s': dtype is %s; expected a string", t->name,
                 opt_json_type_name(opt_json_type_of(opt_json_get(info, "dtype"))));
     t->format = opt_format_by_st_dtype(dtype);
     OPT_REQUIRE(t->format != NULL, ctx, OPT_ERR_UNSUPPORTED, name,
