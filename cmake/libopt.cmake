@@ -1,20 +1,31 @@
-# One static library from every .c file below libopt/. Kernel folders get their instruction set by file name:
-# libopt/kern/x86/*_avx2.c, *_avx512.c, *_amx.c.
+# One static library from every .c file below libopt/. Kernel files get their instruction set by
+# name: libopt/kern/x86/*_avx2.c, *_avxvnni.c, *_avx512.c, *_amx.c.
 file(GLOB_RECURSE OPT_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/libopt/*.c)
+if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  list(FILTER OPT_SOURCES EXCLUDE REGEX "/libopt/kern/x86/")
+endif()
 add_library(opt STATIC ${OPT_SOURCES})
-target_include_directories(opt PUBLIC ${CMAKE_SOURCE_DIR}/include PRIVATE ${CMAKE_SOURCE_DIR}/libopt)
-target_link_libraries(opt PRIVATE opt_flags PkgConfig::JANSSON PkgConfig::PCRE2 PkgConfig::UTF8PROC PkgConfig::XXHASH
-  PkgConfig::CRYPTO Threads::Threads m)
+target_include_directories(opt
+  PUBLIC $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>
+  PRIVATE ${CMAKE_SOURCE_DIR}/libopt)
+target_link_libraries(opt PRIVATE opt_flags PkgConfig::JANSSON PkgConfig::PCRE2 PkgConfig::UTF8PROC
+  PkgConfig::XXHASH PkgConfig::CRYPTO Threads::Threads m)
+
+set(OPT_AVX2_FLAGS -mavx2 -mfma -mf16c -mbmi -mbmi2)
+set(OPT_AVX512_FLAGS ${OPT_AVX2_FLAGS} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
+  -mprefer-vector-width=512)
+set(OPT_AMX_FLAGS ${OPT_AVX512_FLAGS} -mavx512bf16 -mamx-tile -mamx-int8 -mamx-bf16)
 foreach(source ${OPT_SOURCES})
   if(source MATCHES "_avx2\\.c$")
-    set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c;-mbmi2")
+    set(isa_flags ${OPT_AVX2_FLAGS})
   elseif(source MATCHES "_avxvnni\\.c$")
-    set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c;-mbmi2;-mavxvnni")
+    set(isa_flags ${OPT_AVX2_FLAGS} -mavxvnni)
   elseif(source MATCHES "_avx512\\.c$")
-    set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
-      "-mavx2;-mfma;-mf16c;-mbmi2;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512vnni;-mprefer-vector-width=512")
+    set(isa_flags ${OPT_AVX512_FLAGS})
   elseif(source MATCHES "_amx\\.c$")
-    set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
-      "-mavx2;-mfma;-mf16c;-mbmi2;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512vnni;-mavx512bf16;-mamx-tile;-mamx-int8;-mamx-bf16")
+    set(isa_flags ${OPT_AMX_FLAGS})
+  else()
+    continue()
   endif()
+  set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${isa_flags}")
 endforeach()

@@ -22,7 +22,10 @@ typedef enum opt_log_level {
 /** Receives log lines (no newline at the end). Called from one thread at a time. */
 typedef void (*opt_log_fn)(void *user, opt_log_level level, const char *message);
 
-/** Receives progress of the named step, `done` of `total` (unit: bytes, windows, ...). One thread at a time. */
+/**
+ * Receives progress of the named step, `done` of `total` (unit: bytes, windows, ...). One thread at
+ * a time.
+ */
 typedef void (*opt_progress_fn)(void *user, const char *step, double done, double total);
 
 /** Settings of a context; zero-initialise, then set what differs from the defaults. */
@@ -42,7 +45,9 @@ OPT_MUST_USE opt_status opt_ctx_new(const opt_ctx_options *options, opt_ctx **ou
 /** Stops the threads and frees everything that the context owns. NULL is allowed. */
 void opt_ctx_free(opt_ctx *ctx);
 
-/** The first error of the context (OPT_OK if none), what it concerns, and its message ("" if none). */
+/**
+ * The first error of the context (OPT_OK if none), what it concerns, and its message ("" if none).
+ */
 opt_status opt_ctx_status(const opt_ctx *ctx);
 const char *opt_ctx_error_object(const opt_ctx *ctx);
 const char *opt_ctx_error_message(const opt_ctx *ctx);
@@ -54,7 +59,10 @@ void opt_ctx_clear_error(opt_ctx *ctx);
 int opt_ctx_n_warnings(const opt_ctx *ctx);
 const char *opt_ctx_warning(const opt_ctx *ctx, int i);
 
-/** Asks running work to stop with INTERRUPTED (signal 2) or TERMINATED (signal 15). Async-signal-safe. */
+/**
+ * Asks running work to stop with INTERRUPTED (signal 2) or TERMINATED (signal 15).
+ * Async-signal-safe.
+ */
 void opt_ctx_cancel(opt_ctx *ctx, int signal_number);
 
 /** Number of worker threads, and the instruction set in use ("ref", "avx2", "avx512", "amx"). */

@@ -13,7 +13,7 @@ struct opt_buf_impl {
     opt_buf buf;
     opt_ctx *ctx;
     atomic_int n_refs;
-    bool mapped;       /* data is a mapping of a file */
+    bool mapped;        /* data is a mapping of a file */
     uint8_t nothing[8]; /* what `data` points to when there are no bytes */
 };
 
@@ -51,7 +51,8 @@ opt_status opt_buf_map(opt_ctx *ctx, const char *path, opt_buf **out) {
     struct opt_buf_impl *impl = NULL;
     struct stat info = {0};
     void *map = NULL;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not block us here */
+    const int fd =
+        open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not block us here */
     if (fd < 0) {
         return opt_fail_errno(ctx, errno, path, "cannot open");
     }
@@ -84,14 +85,16 @@ done:
 }
 
 /** Reads to the end of the stream. The block grows by half; one byte stays free for the 0. */
-static opt_status read_all(opt_ctx *ctx, int fd, const char *name, size_t max_bytes, size_t cap, struct opt_buf_impl *impl) {
+static opt_status read_all(opt_ctx *ctx, int fd, const char *name, size_t max_bytes, size_t cap,
+                           struct opt_buf_impl *impl) {
     opt_status st = OPT_OK;
     uint8_t *data = opt_alloc(ctx, cap);
     size_t n = 0;
     OPT_TRY_PTR(data);
     for (;;) {
         if (n == cap) {
-            OPT_REQUIRE(opt_add_size(cap, cap / 2, &cap), ctx, OPT_ERR_MEMORY, name, "too large to read");
+            OPT_REQUIRE(opt_add_size(cap, cap / 2, &cap), ctx, OPT_ERR_MEMORY, name,
+                        "too large to read");
             uint8_t *grown = opt_realloc(ctx, data, cap);
             OPT_TRY_PTR(grown);
             data = grown;
@@ -109,7 +112,8 @@ static opt_status read_all(opt_ctx *ctx, int fd, const char *name, size_t max_by
             break;
         }
         n += (size_t)got;
-        OPT_REQUIRE(n <= max_bytes, ctx, OPT_ERR_INPUT, name, "is larger than the allowed %zu bytes", max_bytes);
+        OPT_REQUIRE(n <= max_bytes, ctx, OPT_ERR_INPUT, name,
+                    "is larger than the allowed %zu bytes", max_bytes);
     }
     data[n] = 0; /* n < cap: a full block grows before the read that finds the end */
     impl->buf.data = data;
@@ -138,7 +142,8 @@ opt_status opt_buf_read(opt_ctx *ctx, const char *path, size_t max_bytes, opt_bu
     OPT_REQUIRE(!S_ISDIR(info.st_mode), ctx, OPT_ERR_IO, name, "is a directory, expected a file");
     if (S_ISREG(info.st_mode)) {
         OPT_REQUIRE((uint64_t)info.st_size <= max_bytes, ctx, OPT_ERR_INPUT, name,
-                    "has %lld bytes, more than the allowed %zu", (long long)info.st_size, max_bytes);
+                    "has %lld bytes, more than the allowed %zu", (long long)info.st_size,
+                    max_bytes);
         cap = (size_t)info.st_size + 1;
     }
     impl = impl_new(ctx);
@@ -162,7 +167,8 @@ opt_buf *opt_buf_retain(opt_buf *buf) {
 }
 
 void opt_buf_release(opt_buf *buf) {
-    if (buf == NULL || atomic_fetch_sub_explicit(&buf->impl->n_refs, 1, memory_order_acq_rel) != 1) {
+    if (buf == NULL ||
+        atomic_fetch_sub_explicit(&buf->impl->n_refs, 1, memory_order_acq_rel) != 1) {
         return;
     }
     struct opt_buf_impl *impl = buf->impl;

@@ -16,7 +16,9 @@
 
 static const char *const isa_names[OPT_ISA_COUNT] = {"ref", "avx2", "avx512", "amx"};
 
-const char *opt_isa_name(opt_isa isa) { return isa >= 0 && isa < OPT_ISA_COUNT ? isa_names[isa] : "unknown"; }
+const char *opt_isa_name(opt_isa isa) {
+    return isa >= 0 && isa < OPT_ISA_COUNT ? isa_names[isa] : "unknown";
+}
 
 #if defined(__x86_64__)
 
@@ -26,7 +28,8 @@ typedef struct cpuid_regs {
 
 static cpuid_regs cpuid(unsigned leaf, unsigned subleaf) {
     cpuid_regs r = {0};
-    (void)__get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx); /* zeros for an unknown leaf */
+    (void)__get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx,
+                            &r.edx); /* zeros for an unknown leaf */
     return r;
 }
 
@@ -40,7 +43,10 @@ static uint64_t os_states(void) {
 
 static bool bits(unsigned reg, unsigned mask) { return (reg & mask) == mask; }
 
-/** Asks Linux for the AMX tile registers of this process (arch_prctl ARCH_REQ_XCOMP_PERM, XTILEDATA). */
+/**
+ * Asks Linux for the AMX tile registers of this process (arch_prctl ARCH_REQ_XCOMP_PERM,
+ * XTILEDATA).
+ */
 static bool request_amx(void) {
     enum { REQ_XCOMP_PERM = 0x1023, XTILEDATA = 18 };
     return syscall(SYS_arch_prctl, REQ_XCOMP_PERM, XTILEDATA) == 0;
@@ -65,11 +71,12 @@ static void detect_hardware(opt_isa cap, opt_cpu *out) {
     const cpuid_regs l71 = l7.eax >= 1 ? cpuid(7, 1) : (cpuid_regs){0};
     read_model(out);
     const uint64_t os = bits(l1.ecx, 1u << 27) ? os_states() : 0; /* OSXSAVE */
-    const bool avx2 = (os & 0x6) == 0x6 && bits(l1.ecx, 1u << 28 | 1u << 12 | 1u << 29) /* AVX FMA F16C */
-                      && bits(l7.ebx, 1u << 5 | 1u << 3 | 1u << 8);                     /* AVX2 BMI1 BMI2 */
+    const bool avx2 = (os & 0x6) == 0x6 &&
+                      bits(l1.ecx, 1u << 28 | 1u << 12 | 1u << 29)  /* AVX FMA F16C */
+                      && bits(l7.ebx, 1u << 5 | 1u << 3 | 1u << 8); /* AVX2 BMI1 BMI2 */
     const bool avx512 = avx2 && (os & 0xe6) == 0xe6 &&
                         bits(l7.ebx, 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31) /* F DQ BW VL */
-                        && bits(l7.ecx, 1u << 11);                             /* VNNI */
+                        && bits(l7.ecx, 1u << 11);                              /* VNNI */
     const bool amx = avx512 && (os & 0x60000) == 0x60000 &&
                      bits(l7.edx, 1u << 24 | 1u << 25 | 1u << 22) /* TILE INT8 BF16 */
                      && bits(l71.eax, 1u << 5);                   /* AVX512_BF16 */
@@ -127,14 +134,17 @@ static bool read_line(const char *path, char *line, int cap) {
     return ok;
 }
 
-/** ceil(quota / period) of one group of version 2 ("max 100000" or "150000 100000"); 0: no limit. */
+/**
+ * ceil(quota / period) of one group of version 2 ("max 100000" or "150000 100000"); 0: no limit.
+ */
 static int quota_v2(const char *dir) {
     char path[PATH_MAX];
     char line[128];
     long long quota = 0;
     long long period = 0;
-    if (snprintf(path, sizeof path, "%s/cpu.max", dir) >= (int)sizeof path || !read_line(path, line, sizeof line) ||
-        sscanf(line, "%lld %lld", &quota, &period) != 2 || quota <= 0 || period <= 0) {
+    if (snprintf(path, sizeof path, "%s/cpu.max", dir) >= (int)sizeof path ||
+        !read_line(path, line, sizeof line) || sscanf(line, "%lld %lld", &quota, &period) != 2 ||
+        quota <= 0 || period <= 0) {
         return 0;
     }
     const long long n = quota / period + (quota % period != 0);
@@ -161,7 +171,10 @@ static int quota_v1(const char *dir) {
 
 static int stricter(int a, int b) { return a == 0 ? b : b == 0 ? a : a < b ? a : b; }
 
-/** Strictest quota of `group` and its parents below `root` (inside a container the group may be the root itself). */
+/**
+ * Strictest quota of `group` and its parents below `root` (inside a container the group may be the
+ * root itself).
+ */
 static int walk_up(const char *root, const char *group, int (*quota_of)(const char *dir)) {
     char dir[PATH_MAX];
     int quota = 0;
@@ -216,7 +229,8 @@ int opt_cpu_quota(const char *proc_cgroup, const char *sys_root) {
                 quota = stricter(quota, walk_up(root, group + 1, quota_v2));
             }
         } else if (has_cpu(list + 1, n_list)) {
-            if (snprintf(root, sizeof root, "%s/%.*s", sys_root, (int)n_list, list + 1) < (int)sizeof root) {
+            if (snprintf(root, sizeof root, "%s/%.*s", sys_root, (int)n_list, list + 1) <
+                (int)sizeof root) {
                 quota = stricter(quota, walk_up(root, group + 1, quota_v1));
             }
             if (snprintf(root, sizeof root, "%s/cpu", sys_root) < (int)sizeof root) {

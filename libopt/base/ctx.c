@@ -113,7 +113,8 @@ void *opt_ctx_attach(opt_ctx *ctx, const void *key, void *value, void (*free_fn)
     pthread_mutex_lock(&ctx->attach_lock);
     kept = find_attachment(ctx, key);
     if (kept == NULL && a != NULL) {
-        *a = (opt_attachment){.key = key, .value = value, .free_fn = free_fn, .next = ctx->attachments};
+        *a = (opt_attachment){
+            .key = key, .value = value, .free_fn = free_fn, .next = ctx->attachments};
         ctx->attachments = a;
         a = NULL;
         kept = value;

@@ -1,4 +1,6 @@
-/** Inside view of the context: recording errors and warnings, progress, cancellation, attachments. */
+/**
+ * Inside view of the context: recording errors and warnings, progress, cancellation, attachments.
+ */
 #ifndef OPT_BASE_CTX_H
 #define OPT_BASE_CTX_H
 
@@ -18,7 +20,9 @@
         }                                                                                          \
     } while (0)
 
-/** Unless `cond` holds, records an error (see opt_fail) and goes to `done` with its status in `st`. */
+/**
+ * Unless `cond` holds, records an error (see opt_fail) and goes to `done` with its status in `st`.
+ */
 #define OPT_REQUIRE(cond, ctx, status, object, ...)                                                \
     do {                                                                                           \
         if (OPT_UNLIKELY(!(cond))) {                                                               \
@@ -27,7 +31,9 @@
         }                                                                                          \
     } while (0)
 
-/** Goes to `done` with MEMORY if `pointer` is NULL (the allocator has recorded the error already). */
+/**
+ * Goes to `done` with MEMORY if `pointer` is NULL (the allocator has recorded the error already).
+ */
 #define OPT_TRY_PTR(pointer)                                                                       \
     do {                                                                                           \
         if (OPT_UNLIKELY((pointer) == NULL)) {                                                     \
@@ -37,14 +43,17 @@
     } while (0)
 
 /**
- * Records an error: `object` names the file, tensor, key or option concerned (may be NULL), the message says what was
- * found and what was expected. The first error wins; inside opt_parallel_for the one of the lowest tile. Thread-safe.
- * Returns `status`.
+ * Records an error: `object` names the file, tensor, key or option concerned (may be NULL), the
+ * message says what was found and what was expected. The first error wins; inside opt_parallel_for
+ * the one of the lowest tile. Thread-safe. Returns `status`.
  */
 OPT_MUST_USE OPT_PRINTF(4, 5) opt_status
     opt_fail(opt_ctx *ctx, opt_status status, const char *object, const char *fmt, ...);
 
-/** Like opt_fail for a failed system call: appends strerror(`errno_value`). ENOMEM becomes MEMORY, all else IO. */
+/**
+ * Like opt_fail for a failed system call: appends strerror(`errno_value`). ENOMEM becomes MEMORY,
+ * all else IO.
+ */
 OPT_MUST_USE OPT_PRINTF(4, 5) opt_status
     opt_fail_errno(opt_ctx *ctx, int errno_value, const char *object, const char *fmt, ...);
 
@@ -57,10 +66,16 @@ OPT_PRINTF(3, 4) void opt_warn(opt_ctx *ctx, const char *object, const char *fmt
 /** Passes a line to the log callback. */
 OPT_PRINTF(3, 4) void opt_log(opt_ctx *ctx, opt_log_level level, const char *fmt, ...);
 
-/** Reports progress of a step; cheap (at most a few calls a second reach the callback). Call from one thread. */
+/**
+ * Reports progress of a step; cheap (at most a few calls a second reach the callback). Call from
+ * one thread.
+ */
 void opt_progress(opt_ctx *ctx, const char *step, double done, double total);
 
-/** OPT_OK, or records and returns INTERRUPTED / TERMINATED when opt_ctx_cancel was called. Call between tiles. */
+/**
+ * OPT_OK, or records and returns INTERRUPTED / TERMINATED when opt_ctx_cancel was called. Call
+ * between tiles.
+ */
 OPT_MUST_USE opt_status opt_check_cancel(opt_ctx *ctx);
 
 /** Kernel-relevant facts and settings. */
@@ -70,10 +85,11 @@ uint64_t opt_ctx_seed(const opt_ctx *ctx);
 uint64_t opt_ctx_max_memory(const opt_ctx *ctx);
 
 /**
- * An object of a higher layer that lives as long as the context (the kernel table, for example). `key` is the address
- * of a const object of the owner. opt_ctx_attach frees `value` with `free_fn` when another thread was first, and
- * returns the value that is kept; NULL (value freed, MEMORY recorded) when out of memory. opt_ctx_free frees attached
- * objects newest first, while the context is still usable for opt_free.
+ * An object of a higher layer that lives as long as the context (the kernel table, for example).
+ * `key` is the address of a const object of the owner. opt_ctx_attach frees `value` with `free_fn`
+ * when another thread was first, and returns the value that is kept; NULL (value freed, MEMORY
+ * recorded) when out of memory. opt_ctx_free frees attached objects newest first, while the context
+ * is still usable for opt_free.
  */
 void *opt_ctx_attached(opt_ctx *ctx, const void *key);
 void *opt_ctx_attach(opt_ctx *ctx, const void *key, void *value, void (*free_fn)(void *value));

@@ -13,7 +13,8 @@ enum {
     OPT_ERROR_OBJECT_BYTES = 512,
     OPT_ERROR_MESSAGE_BYTES = 1024,
     OPT_MAX_THREADS = 1024,
-    OPT_MAX_WARNINGS = 1000 /**< more are counted, not kept: a damaged file must not fill the memory */
+    OPT_MAX_WARNINGS =
+        1000 /**< more are counted, not kept: a damaged file must not fill the memory */
 };
 
 /** One recorded error, in fixed storage so that "out of memory" can be recorded too. */
@@ -38,8 +39,9 @@ typedef struct opt_attachment {
 } opt_attachment;
 
 /**
- * The tile that the calling thread is working on. Frames of nested contexts form a list; its head is thread-local,
- * which is how opt_fail finds the slot of the tile without every function carrying a worker parameter.
+ * The tile that the calling thread is working on. Frames of nested contexts form a list; its head
+ * is thread-local, which is how opt_fail finds the slot of the tile without every function carrying
+ * a worker parameter.
  */
 typedef struct opt_tile_frame {
     opt_ctx *ctx;
@@ -94,15 +96,18 @@ void opt_tile_pop(const opt_tile_frame *frame);
 
 /** Makes a tile's error the context's, unless it has one already. */
 void opt_error_promote(opt_ctx *ctx, const opt_error *error);
-/** Puts the warnings from index `first` on into tile order, so that reports do not depend on threads. */
+/**
+ * Puts the warnings from index `first` on into tile order, so that reports do not depend on
+ * threads.
+ */
 void opt_warnings_sort(opt_ctx *ctx, int first);
 
 /** Stops and joins the workers. NULL is allowed. */
 void opt_pool_free(opt_pool *pool);
 
 /**
- * Counts one write step (open for writing, write, fsync, rename, ...). Returns 0, or the errno that the step has to
- * fail with. Does not return when OPT_FAULT_KILL names this step.
+ * Counts one write step (open for writing, write, fsync, rename, ...). Returns 0, or the errno that
+ * the step has to fail with. Does not return when OPT_FAULT_KILL names this step.
  */
 int opt_fault_write(opt_ctx *ctx);
 

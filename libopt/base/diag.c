@@ -8,7 +8,10 @@
 #include "base/ctx_impl.h"
 #include "base/utf8.h"
 
-/* The one non-constant variable of the library: opt_fail must find the tile of its thread (see opt_tile_frame). */
+/*
+ * The one non-constant variable of the library: opt_fail must find the tile of its thread (see
+ * opt_tile_frame).
+ */
 static _Thread_local opt_tile_frame *tile_head = NULL;
 
 opt_tile_frame *opt_tile_current(const opt_ctx *ctx) {
@@ -26,7 +29,10 @@ void opt_tile_push(opt_tile_frame *frame) {
 
 void opt_tile_pop(const opt_tile_frame *frame) { tile_head = frame->outer; }
 
-/** Copies text that may be foreign (names, paths) into out[cap], escaped; cut with "..." where it does not fit. */
+/**
+ * Copies text that may be foreign (names, paths) into out[cap], escaped; cut with "..." where it
+ * does not fit.
+ */
 static void copy_printable(char *out, size_t cap, const char *text) {
     static const char ellipsis[] = "...";
     const size_t n = strlen(text);
@@ -47,7 +53,8 @@ static void copy_printable(char *out, size_t cap, const char *text) {
     out[used] = '\0';
 }
 
-static void error_fill(opt_error *error, opt_status status, const char *object, const char *message) {
+static void error_fill(opt_error *error, opt_status status, const char *object,
+                       const char *message) {
     error->status = status;
     copy_printable(error->object, sizeof error->object, object == NULL ? "" : object);
     copy_printable(error->message, sizeof error->message, message);
@@ -89,7 +96,8 @@ opt_status opt_fail_errno(opt_ctx *ctx, int errno_value, const char *object, con
     va_start(args, fmt);
     const int n = vsnprintf(message, sizeof message, fmt, args);
     va_end(args);
-    const char *reason = strerror_r(errno_value, reason_storage, sizeof reason_storage); /* GNU variant */
+    const char *reason =
+        strerror_r(errno_value, reason_storage, sizeof reason_storage); /* GNU variant */
     if (n >= 0 && (size_t)n < sizeof message) {
         (void)snprintf(message + n, sizeof message - (size_t)n, "%s%s", n > 0 ? ": " : "", reason);
     }
@@ -136,7 +144,10 @@ static void emit(opt_ctx *ctx, opt_log_level level, const char *text) {
     pthread_mutex_unlock(&ctx->log_lock);
 }
 
-/** Keeps a copy of `text`; call with error_lock held. A warning that no memory can be had for is only counted. */
+/**
+ * Keeps a copy of `text`; call with error_lock held. A warning that no memory can be had for is
+ * only counted.
+ */
 static void keep_warning(opt_ctx *ctx, int64_t tile, const char *text) {
     if (ctx->n_warnings == ctx->warnings_cap && ctx->n_warnings < OPT_MAX_WARNINGS) {
         const int cap = ctx->warnings_cap == 0 ? 16 : ctx->warnings_cap * 2;
@@ -146,7 +157,9 @@ static void keep_warning(opt_ctx *ctx, int64_t tile, const char *text) {
             ctx->warnings_cap = cap;
         }
     }
-    char *copy = ctx->n_warnings < ctx->warnings_cap && ctx->n_warnings < OPT_MAX_WARNINGS ? strdup(text) : NULL;
+    char *copy = ctx->n_warnings < ctx->warnings_cap && ctx->n_warnings < OPT_MAX_WARNINGS
+                     ? strdup(text)
+                     : NULL;
     if (copy == NULL) {
         ctx->n_warnings_dropped++;
         return;
@@ -165,8 +178,8 @@ void opt_warn(opt_ctx *ctx, const char *object, const char *fmt, ...) {
     if (object != NULL && object[0] != '\0') {
         copy_printable(line, OPT_ERROR_OBJECT_BYTES - 2, object);
         n = strlen(line);
-        memcpy(line + n, ": ", 2);
-        n += 2;
+        line[n++] = ':';
+        line[n++] = ' ';
     }
     copy_printable(line + n, sizeof line - n, message);
     const opt_tile_frame *frame = opt_tile_current(ctx);
@@ -178,7 +191,8 @@ void opt_warn(opt_ctx *ctx, const char *object, const char *fmt, ...) {
 
 void opt_warnings_sort(opt_ctx *ctx, int first) {
     pthread_mutex_lock(&ctx->error_lock);
-    for (int i = first + 1; i < ctx->n_warnings; i++) { /* stable insertion sort: few and nearly sorted */
+    for (int i = first + 1; i < ctx->n_warnings;
+         i++) { /* stable insertion sort: few and nearly sorted */
         const opt_warning w = ctx->warnings[i];
         int j = i;
         for (; j > first && ctx->warnings[j - 1].tile > w.tile; j--) {
@@ -189,7 +203,9 @@ void opt_warnings_sort(opt_ctx *ctx, int first) {
     pthread_mutex_unlock(&ctx->error_lock);
 }
 
-int opt_ctx_n_warnings(const opt_ctx *ctx) { return ctx->n_warnings + (ctx->n_warnings_dropped > 0); }
+int opt_ctx_n_warnings(const opt_ctx *ctx) {
+    return ctx->n_warnings + (ctx->n_warnings_dropped > 0);
+}
 
 const char *opt_ctx_warning(const opt_ctx *ctx, int i) {
     if (i < 0 || i >= opt_ctx_n_warnings(ctx)) {
@@ -236,6 +252,6 @@ opt_status opt_check_cancel(opt_ctx *ctx) {
     if (OPT_LIKELY(signal_number == 0)) {
         return OPT_OK;
     }
-    return opt_fail(ctx, signal_number == 15 ? OPT_ERR_TERMINATED : OPT_ERR_INTERRUPTED, NULL, "stopped by signal %d",
-                    signal_number);
+    return opt_fail(ctx, signal_number == 15 ? OPT_ERR_TERMINATED : OPT_ERR_INTERRUPTED, NULL,
+                    "stopped by signal %d", signal_number);
 }

@@ -12,26 +12,35 @@
 typedef struct opt_outfile opt_outfile;
 
 /**
- * Opens `.<name>.tmp.<pid>` beside `path` (O_EXCL). If `path` exists: USAGE unless `force`. `expected_bytes` (0: unknown)
- * is checked against the free space (IO). Errors name the path.
+ * Opens `.<name>.tmp.<pid>` beside `path` (O_EXCL). If `path` exists: USAGE unless `force`.
+ * `expected_bytes` (0: unknown) is checked against the free space (IO). Errors name the path.
  */
-OPT_MUST_USE opt_status opt_outfile_open(opt_ctx *ctx, const char *path, bool force, uint64_t expected_bytes,
-                                         opt_outfile **out);
+OPT_MUST_USE opt_status opt_outfile_open(opt_ctx *ctx, const char *path, bool force,
+                                         uint64_t expected_bytes, opt_outfile **out);
 /** Refuses (USAGE) if `path` resolves to the same file (device and inode) as `input`. */
 OPT_MUST_USE opt_status opt_refuse_same_file(opt_ctx *ctx, const char *path, const char *input);
 /** Writes all bytes at an offset; thread-safe. */
-OPT_MUST_USE opt_status opt_outfile_pwrite(opt_outfile *file, uint64_t off, const void *data, size_t bytes);
+OPT_MUST_USE opt_status opt_outfile_pwrite(opt_outfile *file, uint64_t off, const void *data,
+                                           size_t bytes);
 /** Path of the temporary file, for verification. */
 const char *opt_outfile_temp_path(const opt_outfile *file);
-/** fsync, then verify(user, temp path) if given, rename, fsync of the directory. Frees `file` in every case. */
-OPT_MUST_USE opt_status opt_outfile_commit(opt_outfile *file, opt_status (*verify)(void *user, const char *path),
+/**
+ * fsync, then verify(user, temp path) if given, rename, fsync of the directory. Frees `file` in
+ * every case.
+ */
+OPT_MUST_USE opt_status opt_outfile_commit(opt_outfile *file,
+                                           opt_status (*verify)(void *user, const char *path),
                                            void *user);
 /** Removes the temporary file. NULL is allowed. */
 void opt_outfile_discard(opt_outfile *file);
 
-/** A directory built under a temporary name; commit renames it, or exchanges it with an existing one (`force`). */
+/**
+ * A directory built under a temporary name; commit renames it, or exchanges it with an existing one
+ * (`force`).
+ */
 typedef struct opt_outdir opt_outdir;
-OPT_MUST_USE opt_status opt_outdir_open(opt_ctx *ctx, const char *path, bool force, opt_outdir **out);
+OPT_MUST_USE opt_status opt_outdir_open(opt_ctx *ctx, const char *path, bool force,
+                                        opt_outdir **out);
 const char *opt_outdir_temp_path(const opt_outdir *dir);
 OPT_MUST_USE opt_status opt_outdir_commit(opt_outdir *dir);
 void opt_outdir_discard(opt_outdir *dir);

@@ -80,8 +80,8 @@ opt_status opt_sha256_file(opt_ctx *ctx, const char *path, char out[65]) {
     chunk = opt_alloc(ctx, CHUNK);
     OPT_TRY_PTR(chunk);
     md = EVP_MD_CTX_new();
-    OPT_REQUIRE(md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1, ctx, OPT_ERR_MEMORY, path,
-                "the crypto library could not start SHA-256");
+    OPT_REQUIRE(md != NULL && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1, ctx, OPT_ERR_MEMORY,
+                path, "the crypto library could not start SHA-256");
     for (;;) {
         const ssize_t got = read(fd, chunk, CHUNK);
         if (got < 0 && errno == EINTR) {
@@ -95,9 +95,11 @@ opt_status opt_sha256_file(opt_ctx *ctx, const char *path, char out[65]) {
             break;
         }
         OPT_TRY(opt_check_cancel(ctx));
-        OPT_REQUIRE(EVP_DigestUpdate(md, chunk, (size_t)got) == 1, ctx, OPT_ERR_BUG, path, "SHA-256 failed");
+        OPT_REQUIRE(EVP_DigestUpdate(md, chunk, (size_t)got) == 1, ctx, OPT_ERR_BUG, path,
+                    "SHA-256 failed");
     }
-    OPT_REQUIRE(EVP_DigestFinal_ex(md, digest, &n) == 1 && n == 32, ctx, OPT_ERR_BUG, path, "SHA-256 failed");
+    OPT_REQUIRE(EVP_DigestFinal_ex(md, digest, &n) == 1 && n == 32, ctx, OPT_ERR_BUG, path,
+                "SHA-256 failed");
     to_hex(digest, out);
 done:
     EVP_MD_CTX_free(md);

@@ -1,4 +1,7 @@
-/** JSON: a strict reader (duplicate keys, bad UTF-8, trailing bytes are errors) and a streaming writer. */
+/**
+ * JSON: a strict reader (duplicate keys, bad UTF-8, trailing bytes are errors) and a streaming
+ * writer.
+ */
 #ifndef OPT_BASE_JSON_H
 #define OPT_BASE_JSON_H
 
@@ -13,18 +16,29 @@
 typedef struct opt_json opt_json;
 
 typedef enum opt_json_type {
-    OPT_JSON_NULL, OPT_JSON_BOOL, OPT_JSON_INT, OPT_JSON_REAL, OPT_JSON_STRING, OPT_JSON_ARRAY, OPT_JSON_OBJECT
+    OPT_JSON_NULL,
+    OPT_JSON_BOOL,
+    OPT_JSON_INT,
+    OPT_JSON_REAL,
+    OPT_JSON_STRING,
+    OPT_JSON_ARRAY,
+    OPT_JSON_OBJECT
 } opt_json_type;
 
-/** Parses `bytes` of text; `name` is the file for messages, which give line and column. Errors: INPUT. */
-OPT_MUST_USE opt_status opt_json_parse(opt_ctx *ctx, const char *name, const char *text, size_t bytes, opt_json **out);
+/**
+ * Parses `bytes` of text; `name` is the file for messages, which give line and column. Errors:
+ * INPUT.
+ */
+OPT_MUST_USE opt_status opt_json_parse(opt_ctx *ctx, const char *name, const char *text,
+                                       size_t bytes, opt_json **out);
 void opt_json_free(opt_json *root);
 
 opt_json_type opt_json_type_of(const opt_json *v); /* NULL counts as OPT_JSON_NULL */
 const char *opt_json_type_name(opt_json_type type);
 /** Member of an object, or NULL (absent, or `v` is no object). */
 const opt_json *opt_json_get(const opt_json *v, const char *key);
-size_t opt_json_size(const opt_json *v); /* elements of an array, members of an object; otherwise 0 */
+size_t
+opt_json_size(const opt_json *v); /* elements of an array, members of an object; otherwise 0 */
 const opt_json *opt_json_at(const opt_json *v, size_t i);
 /** Strings may hold any UTF-8, without NUL. `len` may be NULL. Returns NULL if `v` is no string. */
 const char *opt_json_str(const opt_json *v, size_t *len);
@@ -35,16 +49,20 @@ bool opt_json_f64(const opt_json *v, double *out);  /* integers too */
 /** Iterates members in file order: start with *it = NULL; false at the end. */
 bool opt_json_next(const opt_json *object, void **it, const char **key, const opt_json **value);
 
-/* Typed members of an object with a clear INPUT error: `name` = file, message gives key, expected and found type.
-   `required` false: an absent or null member leaves *out as it is. */
-OPT_MUST_USE opt_status opt_json_need_i64(opt_ctx *ctx, const char *name, const opt_json *object, const char *key,
-                                          bool required, int64_t min, int64_t max, int64_t *out);
-OPT_MUST_USE opt_status opt_json_need_f64(opt_ctx *ctx, const char *name, const opt_json *object, const char *key,
-                                          bool required, double min, double max, double *out);
-OPT_MUST_USE opt_status opt_json_need_bool(opt_ctx *ctx, const char *name, const opt_json *object, const char *key,
-                                           bool required, bool *out);
-OPT_MUST_USE opt_status opt_json_need_str(opt_ctx *ctx, const char *name, const opt_json *object, const char *key,
-                                          bool required, const char **out);
+/*
+ * Typed members of an object with a clear INPUT error: `name` = file, message gives key, expected
+ * and found type. `required` false: an absent or null member leaves *out as it is.
+ */
+OPT_MUST_USE opt_status opt_json_need_i64(opt_ctx *ctx, const char *name, const opt_json *object,
+                                          const char *key, bool required, int64_t min, int64_t max,
+                                          int64_t *out);
+OPT_MUST_USE opt_status opt_json_need_f64(opt_ctx *ctx, const char *name, const opt_json *object,
+                                          const char *key, bool required, double min, double max,
+                                          double *out);
+OPT_MUST_USE opt_status opt_json_need_bool(opt_ctx *ctx, const char *name, const opt_json *object,
+                                           const char *key, bool required, bool *out);
+OPT_MUST_USE opt_status opt_json_need_str(opt_ctx *ctx, const char *name, const opt_json *object,
+                                          const char *key, bool required, const char **out);
 
 /** Streaming writer: appends to an opt_str. Errors are kept and returned by opt_jsonw_finish. */
 typedef struct opt_jsonw {
@@ -67,7 +85,8 @@ void opt_jsonw_str(opt_jsonw *w, const char *s); /* NULL writes null; bad UTF-8 
 void opt_jsonw_strn(opt_jsonw *w, const char *s, size_t n);
 void opt_jsonw_i64(opt_jsonw *w, int64_t v);
 void opt_jsonw_u64(opt_jsonw *w, uint64_t v);
-void opt_jsonw_f64(opt_jsonw *w, double v); /* shortest text that reads back equal; NaN and infinity write null */
+void opt_jsonw_f64(opt_jsonw *w,
+                   double v); /* shortest text that reads back equal; NaN and infinity write null */
 void opt_jsonw_bool(opt_jsonw *w, bool v);
 void opt_jsonw_null(opt_jsonw *w);
 OPT_MUST_USE opt_status opt_jsonw_finish(opt_jsonw *w);

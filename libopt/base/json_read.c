@@ -10,7 +10,8 @@ static const json_t *value_of(const opt_json *v) { return (const json_t *)(const
 
 static const opt_json *json_of(const json_t *v) { return (const opt_json *)(const void *)v; }
 
-opt_status opt_json_parse(opt_ctx *ctx, const char *name, const char *text, size_t bytes, opt_json **out) {
+opt_status opt_json_parse(opt_ctx *ctx, const char *name, const char *text, size_t bytes,
+                          opt_json **out) {
     json_error_t error = {0};
     const json_t *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     if (root != NULL) {
@@ -18,7 +19,8 @@ opt_status opt_json_parse(opt_ctx *ctx, const char *name, const char *text, size
         return OPT_OK;
     }
     if (json_error_code(&error) == json_error_out_of_memory) {
-        return opt_fail(ctx, OPT_ERR_MEMORY, name, "out of memory while parsing %zu bytes of JSON", bytes);
+        return opt_fail(ctx, OPT_ERR_MEMORY, name, "out of memory while parsing %zu bytes of JSON",
+                        bytes);
     }
     return opt_fail(ctx, OPT_ERR_INPUT, name, "line %d column %d: %s", error.line, error.column,
                     error.text);
@@ -57,11 +59,14 @@ const char *opt_json_type_name(opt_json_type type) {
 }
 
 const opt_json *opt_json_get(const opt_json *v, const char *key) {
-    return v == NULL ? NULL : json_of(json_object_get(value_of(v), key)); /* NULL unless an object */
+    return v == NULL ? NULL
+                     : json_of(json_object_get(value_of(v), key)); /* NULL unless an object */
 }
 
 size_t opt_json_size(const opt_json *v) {
-    return v == NULL ? 0 : json_is_array(value_of(v)) ? json_array_size(value_of(v)) : json_object_size(value_of(v));
+    return v == NULL                    ? 0
+           : json_is_array(value_of(v)) ? json_array_size(value_of(v))
+                                        : json_object_size(value_of(v));
 }
 
 const opt_json *opt_json_at(const opt_json *v, size_t i) {
@@ -103,7 +108,8 @@ bool opt_json_next(const opt_json *object, void **it, const char **key, const op
     if (opt_json_type_of(object) != OPT_JSON_OBJECT) {
         return false;
     }
-    json_t *o = (json_t *)(void *)value_of(object); /* the iterator only reads, but its type is not const */
+    json_t *o =
+        (json_t *)(void *)value_of(object); /* the iterator only reads, but its type is not const */
     *it = *it == NULL ? json_object_iter(o) : json_object_iter_next(o, *it);
     if (*it == NULL) {
         return false;
@@ -114,51 +120,56 @@ bool opt_json_next(const opt_json *object, void **it, const char **key, const op
 }
 
 /**
- * Finds a member for the functions below. *found is NULL when it may be missing and is (absent or null); otherwise it
- * has the right type, where integers count as numbers.
+ * Finds a member for the functions below. *found is NULL when it may be missing and is (absent or
+ * null); otherwise it has the right type, where integers count as numbers.
  */
-static opt_status find_member(opt_ctx *ctx, const char *name, const opt_json *object, const char *key, bool required,
-                              opt_json_type wanted, const opt_json **found) {
+static opt_status find_member(opt_ctx *ctx, const char *name, const opt_json *object,
+                              const char *key, bool required, opt_json_type wanted,
+                              const opt_json **found) {
     *found = NULL;
     if (opt_json_type_of(object) != OPT_JSON_OBJECT) {
-        return opt_fail(ctx, OPT_ERR_INPUT, name, "found %s where an object with \"%s\" is expected",
+        return opt_fail(ctx, OPT_ERR_INPUT, name,
+                        "found %s where an object with \"%s\" is expected",
                         opt_json_type_name(opt_json_type_of(object)), key);
     }
     const opt_json *v = opt_json_get(object, key);
     const opt_json_type type = opt_json_type_of(v);
     if (type == OPT_JSON_NULL) {
         if (required) {
-            return opt_fail(ctx, OPT_ERR_INPUT, name, v == NULL ? "\"%s\" is missing, expected %s"
-                                                                : "\"%s\" is null, expected %s",
+            return opt_fail(ctx, OPT_ERR_INPUT, name,
+                            v == NULL ? "\"%s\" is missing, expected %s"
+                                      : "\"%s\" is null, expected %s",
                             key, opt_json_type_name(wanted));
         }
         return OPT_OK;
     }
     if (type != wanted && !(wanted == OPT_JSON_REAL && type == OPT_JSON_INT)) {
-        return opt_fail(ctx, OPT_ERR_INPUT, name, "\"%s\" is %s, expected %s", key, opt_json_type_name(type),
-                        opt_json_type_name(wanted));
+        return opt_fail(ctx, OPT_ERR_INPUT, name, "\"%s\" is %s, expected %s", key,
+                        opt_json_type_name(type), opt_json_type_name(wanted));
     }
     *found = v;
     return OPT_OK;
 }
 
-opt_status opt_json_need_i64(opt_ctx *ctx, const char *name, const opt_json *object, const char *key, bool required,
-                             int64_t min, int64_t max, int64_t *out) {
+opt_status opt_json_need_i64(opt_ctx *ctx, const char *name, const opt_json *object,
+                             const char *key, bool required, int64_t min, int64_t max,
+                             int64_t *out) {
     opt_status st = OPT_OK;
     const opt_json *v = NULL;
     int64_t value = 0;
     OPT_TRY(find_member(ctx, name, object, key, required, OPT_JSON_INT, &v));
     if (opt_json_i64(v, &value)) {
-        OPT_REQUIRE(value >= min && value <= max, ctx, OPT_ERR_INPUT, name, "\"%s\" is %lld, expected %lld to %lld", key,
-                    (long long)value, (long long)min, (long long)max);
+        OPT_REQUIRE(value >= min && value <= max, ctx, OPT_ERR_INPUT, name,
+                    "\"%s\" is %lld, expected %lld to %lld", key, (long long)value, (long long)min,
+                    (long long)max);
         *out = value;
     }
 done:
     return st;
 }
 
-opt_status opt_json_need_f64(opt_ctx *ctx, const char *name, const opt_json *object, const char *key, bool required,
-                             double min, double max, double *out) {
+opt_status opt_json_need_f64(opt_ctx *ctx, const char *name, const opt_json *object,
+                             const char *key, bool required, double min, double max, double *out) {
     opt_status st = OPT_OK;
     const opt_json *v = NULL;
     double value = 0.0;
@@ -172,8 +183,8 @@ done:
     return st;
 }
 
-opt_status opt_json_need_bool(opt_ctx *ctx, const char *name, const opt_json *object, const char *key, bool required,
-                              bool *out) {
+opt_status opt_json_need_bool(opt_ctx *ctx, const char *name, const opt_json *object,
+                              const char *key, bool required, bool *out) {
     const opt_json *v = NULL;
     const opt_status st = find_member(ctx, name, object, key, required, OPT_JSON_BOOL, &v);
     if (v != NULL) {
@@ -182,8 +193,8 @@ opt_status opt_json_need_bool(opt_ctx *ctx, const char *name, const opt_json *ob
     return st;
 }
 
-opt_status opt_json_need_str(opt_ctx *ctx, const char *name, const opt_json *object, const char *key, bool required,
-                             const char **out) {
+opt_status opt_json_need_str(opt_ctx *ctx, const char *name, const opt_json *object,
+                             const char *key, bool required, const char **out) {
     const opt_json *v = NULL;
     const opt_status st = find_member(ctx, name, object, key, required, OPT_JSON_STRING, &v);
     if (v != NULL) {

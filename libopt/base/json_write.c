@@ -54,7 +54,8 @@ static void open_bracket(opt_jsonw *w, const char *bracket) {
 
 static void close_bracket(opt_jsonw *w, const char *bracket) {
     if ((w->depth == 0 || w->after_key) && w->status == OPT_OK) {
-        w->status = opt_fail(w->ctx, OPT_ERR_BUG, NULL, "JSON writer: '%s' without its beginning or its value", bracket);
+        w->status = opt_fail(w->ctx, OPT_ERR_BUG, NULL,
+                             "JSON writer: '%s' without its beginning or its value", bracket);
         return;
     }
     w->depth--;
@@ -78,9 +79,12 @@ void opt_jsonw_end_array(opt_jsonw *w) { close_bracket(w, "]"); }
 void opt_jsonw_null(opt_jsonw *w) { scalar(w, "null", 4); }
 void opt_jsonw_bool(opt_jsonw *w, bool v) { scalar(w, v ? "true" : "false", v ? 4 : 5); }
 
-/** The escape of a character that JSON (or an HTML page around it) does not take as it is; 0 if none is needed. */
+/**
+ * The escape of a character that JSON (or an HTML page around it) does not take as it is; 0 if none
+ * is needed.
+ */
 static size_t escape(uint32_t cp, char out[8]) {
-    static const char named[] = {['"'] = '"', ['\\'] = '\\', ['\b'] = 'b', ['\f'] = 'f',
+    static const char named[] = {['"'] = '"',  ['\\'] = '\\', ['\b'] = 'b', ['\f'] = 'f',
                                  ['\n'] = 'n', ['\r'] = 'r',  ['\t'] = 't'};
     if (cp < sizeof named && named[cp] != '\0') {
         out[0] = '\\';
@@ -166,14 +170,16 @@ void opt_jsonw_f64(opt_jsonw *w, double v) {
     }
     fix_decimal_point(text);
     if (strpbrk(text, ".e") == NULL) {
-        (void)strncat(text, ".0", sizeof text - strlen(text) - 1); /* stays a real number for strict readers */
+        (void)strncat(text, ".0",
+                      sizeof text - strlen(text) - 1); /* stays a real number for strict readers */
     }
     scalar(w, text, strlen(text));
 }
 
 opt_status opt_jsonw_finish(opt_jsonw *w) {
     if (w->status == OPT_OK && (w->depth != 0 || w->after_key)) {
-        w->status = opt_fail(w->ctx, OPT_ERR_BUG, NULL, "JSON writer: %d levels are still open", w->depth);
+        w->status =
+            opt_fail(w->ctx, OPT_ERR_BUG, NULL, "JSON writer: %d levels are still open", w->depth);
     }
     if (w->status == OPT_OK && w->indent > 0) {
         put(w, "\n", 1);

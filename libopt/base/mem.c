@@ -24,7 +24,8 @@
 
 enum {
     BLOCK_ALIGN = 64,
-    HUGE_PAGE = 2 << 20,   /* blocks from here on are mappings of their own: given back at once, huge pages */
+    HUGE_PAGE =
+        2 << 20, /* blocks from here on are mappings of their own: given back at once, huge pages */
     ARENA_CHUNK = 32 << 10 /* first chunk of an arena; later ones grow */
 };
 
@@ -37,7 +38,9 @@ typedef struct block_header {
 
 static_assert(sizeof(block_header) <= BLOCK_ALIGN, "the header must fit before an aligned block");
 
-static block_header *header_of(void *p) { return (block_header *)(void *)((char *)p - BLOCK_ALIGN); }
+static block_header *header_of(void *p) {
+    return (block_header *)(void *)((char *)p - BLOCK_ALIGN);
+}
 
 static void *block_of(block_header *h) { return (char *)h + BLOCK_ALIGN; }
 
@@ -62,13 +65,16 @@ static void count_down(opt_ctx *ctx, size_t bytes) { atomic_fetch_sub(&ctx->mem_
 
 static void *fail_memory(opt_ctx *ctx, size_t bytes) {
     const uint64_t used = atomic_load(&ctx->mem_bytes);
-    if (ctx->options.max_memory != 0 && bytes > ctx->options.max_memory - opt_min_u64(used, ctx->options.max_memory)) {
-        opt_ignore(opt_fail(ctx, OPT_ERR_MEMORY, NULL,
-                       "%zu bytes needed, but %llu of the allowed %llu are in use (see --max-memory)", bytes,
-                       (unsigned long long)used, (unsigned long long)ctx->options.max_memory));
+    if (ctx->options.max_memory != 0 &&
+        bytes > ctx->options.max_memory - opt_min_u64(used, ctx->options.max_memory)) {
+        opt_ignore(
+            opt_fail(ctx, OPT_ERR_MEMORY, NULL,
+                     "%zu bytes needed, but %llu of the allowed %llu are in use (see --max-memory)",
+                     bytes, (unsigned long long)used, (unsigned long long)ctx->options.max_memory));
     } else {
-        opt_ignore(opt_fail(ctx, OPT_ERR_MEMORY, NULL, "out of memory: %zu bytes needed, %llu in use", bytes,
-                       (unsigned long long)used));
+        opt_ignore(opt_fail(ctx, OPT_ERR_MEMORY, NULL,
+                            "out of memory: %zu bytes needed, %llu in use", bytes,
+                            (unsigned long long)used));
     }
     return NULL;
 }
@@ -91,7 +97,9 @@ static void *map_huge(size_t bytes) {
     return base + head;
 }
 
-/** Bytes that a block takes: header and block, in whole huge pages for mappings. False on overflow. */
+/**
+ * Bytes that a block takes: header and block, in whole huge pages for mappings. False on overflow.
+ */
 static bool block_size(size_t bytes, size_t *out, bool *mapped) {
     size_t total = 0;
     if (!opt_add_size(bytes, BLOCK_ALIGN, &total) || total > PTRDIFF_MAX - 2 * (size_t)HUGE_PAGE) {
@@ -228,7 +236,9 @@ void opt_arena_free(opt_arena *arena) {
     opt_free(arena->ctx, arena);
 }
 
-/** A chunk that has room for `bytes`. A large piece gets a chunk of its own behind the current one. */
+/**
+ * A chunk that has room for `bytes`. A large piece gets a chunk of its own behind the current one.
+ */
 static arena_chunk *arena_grow(opt_arena *arena, size_t bytes) {
     const bool large = bytes > arena->next_cap / 4;
     const size_t cap = large ? bytes : arena->next_cap;
@@ -291,7 +301,9 @@ char *opt_arena_strndup(opt_arena *arena, const char *s, size_t n) {
     return copy;
 }
 
-char *opt_arena_strdup(opt_arena *arena, const char *s) { return opt_arena_strndup(arena, s, strlen(s)); }
+char *opt_arena_strdup(opt_arena *arena, const char *s) {
+    return opt_arena_strndup(arena, s, strlen(s));
+}
 
 char *opt_arena_printf(opt_arena *arena, const char *fmt, ...) {
     va_list args;

@@ -8,8 +8,9 @@
 #include "base/ctx.h"
 
 /**
- * Heap memory, aligned to 64 bytes, counted against the context's limit. NULL (and a recorded MEMORY error) when the
- * limit or the system says no. Zero bytes give a valid pointer. Thread-safe. Free with opt_free.
+ * Heap memory, aligned to 64 bytes, counted against the context's limit. NULL (and a recorded
+ * MEMORY error) when the limit or the system says no. Zero bytes give a valid pointer. Thread-safe.
+ * Free with opt_free.
  */
 void *opt_alloc(opt_ctx *ctx, size_t bytes);
 void *opt_alloc_zero(opt_ctx *ctx, size_t bytes);
@@ -42,15 +43,25 @@ typedef struct opt_buf {
 OPT_MUST_USE opt_status opt_buf_new(opt_ctx *ctx, size_t bytes, opt_buf **out);
 /** Maps a regular file read-only. Errors: IO with the path. An empty file gives 0 bytes. */
 OPT_MUST_USE opt_status opt_buf_map(opt_ctx *ctx, const char *path, opt_buf **out);
-/** Reads a whole file or, for "-", standard input. More than `max_bytes`: INPUT. A 0 byte follows the data. */
-OPT_MUST_USE opt_status opt_buf_read(opt_ctx *ctx, const char *path, size_t max_bytes, opt_buf **out);
+/**
+ * Reads a whole file or, for "-", standard input. More than `max_bytes`: INPUT. A 0 byte follows
+ * the data.
+ */
+OPT_MUST_USE opt_status opt_buf_read(opt_ctx *ctx, const char *path, size_t max_bytes,
+                                     opt_buf **out);
 opt_buf *opt_buf_retain(opt_buf *buf);
 void opt_buf_release(opt_buf *buf);
-/** Tells the system that [off, off + bytes) of a mapping will be needed soon, or is not needed any more. */
+/**
+ * Tells the system that [off, off + bytes) of a mapping will be needed soon, or is not needed any
+ * more.
+ */
 void opt_buf_will_need(const opt_buf *buf, size_t off, size_t bytes);
 void opt_buf_dont_need(const opt_buf *buf, size_t off, size_t bytes);
 
-/** A growing byte string (always 0-terminated behind `len`). Zero-initialise; free with opt_str_free. */
+/**
+ * A growing byte string (always 0-terminated behind `len`). Zero-initialise; free with
+ * opt_str_free.
+ */
 typedef struct opt_str {
     char *data;
     size_t len;
@@ -58,9 +69,14 @@ typedef struct opt_str {
 } opt_str;
 
 OPT_MUST_USE opt_status opt_str_append(opt_ctx *ctx, opt_str *s, const void *bytes, size_t n);
-OPT_MUST_USE OPT_PRINTF(3, 4) opt_status opt_str_printf(opt_ctx *ctx, opt_str *s, const char *fmt, ...);
+OPT_MUST_USE OPT_PRINTF(3, 4) opt_status
+    opt_str_printf(opt_ctx *ctx, opt_str *s, const char *fmt, ...);
 void opt_str_free(opt_ctx *ctx, opt_str *s);
-/** Appends `n` bytes of foreign text made safe for a terminal: C0, C1, ESC, bidi controls and bad UTF-8 are escaped. */
-OPT_MUST_USE opt_status opt_str_append_printable(opt_ctx *ctx, opt_str *s, const char *text, size_t n);
+/**
+ * Appends `n` bytes of foreign text made safe for a terminal: C0, C1, ESC, bidi controls and bad
+ * UTF-8 are escaped.
+ */
+OPT_MUST_USE opt_status opt_str_append_printable(opt_ctx *ctx, opt_str *s, const char *text,
+                                                 size_t n);
 
 #endif

@@ -7,11 +7,22 @@
 #include <stdint.h>
 #include <string.h>
 
-/** True and the result in *out, or false on overflow (then *out is untouched by contract, do not use it). */
-static inline bool opt_add_size(size_t a, size_t b, size_t *out) { return !__builtin_add_overflow(a, b, out); }
-static inline bool opt_mul_size(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }
-static inline bool opt_add_i64(int64_t a, int64_t b, int64_t *out) { return !__builtin_add_overflow(a, b, out); }
-static inline bool opt_mul_i64(int64_t a, int64_t b, int64_t *out) { return !__builtin_mul_overflow(a, b, out); }
+/**
+ * True and the result in *out, or false on overflow (then *out is untouched by contract, do not use
+ * it).
+ */
+static inline bool opt_add_size(size_t a, size_t b, size_t *out) {
+    return !__builtin_add_overflow(a, b, out);
+}
+static inline bool opt_mul_size(size_t a, size_t b, size_t *out) {
+    return !__builtin_mul_overflow(a, b, out);
+}
+static inline bool opt_add_i64(int64_t a, int64_t b, int64_t *out) {
+    return !__builtin_add_overflow(a, b, out);
+}
+static inline bool opt_mul_i64(int64_t a, int64_t b, int64_t *out) {
+    return !__builtin_mul_overflow(a, b, out);
+}
 
 /** Rounds up to a multiple of `align` (a power of two); false on overflow. */
 static inline bool opt_align_size(size_t a, size_t align, size_t *out) {
@@ -46,10 +57,25 @@ static inline int64_t opt_min_i64(int64_t a, int64_t b) { return a < b ? a : b; 
 static inline uint64_t opt_min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static inline int64_t opt_max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* Unaligned little-endian loads and stores; the supported hosts are little-endian (checked at configure time). */
-static inline uint16_t opt_rd_u16le(const void *p) { uint16_t v; memcpy(&v, p, sizeof v); return v; }
-static inline uint32_t opt_rd_u32le(const void *p) { uint32_t v; memcpy(&v, p, sizeof v); return v; }
-static inline uint64_t opt_rd_u64le(const void *p) { uint64_t v; memcpy(&v, p, sizeof v); return v; }
+/*
+ * Unaligned little-endian loads and stores; the supported hosts are little-endian (checked at
+ * configure time).
+ */
+static inline uint16_t opt_rd_u16le(const void *p) {
+    uint16_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+static inline uint32_t opt_rd_u32le(const void *p) {
+    uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+static inline uint64_t opt_rd_u64le(const void *p) {
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
 static inline void opt_wr_u16le(void *p, uint16_t v) { memcpy(p, &v, sizeof v); }
 static inline void opt_wr_u32le(void *p, uint32_t v) { memcpy(p, &v, sizeof v); }
 static inline void opt_wr_u64le(void *p, uint64_t v) { memcpy(p, &v, sizeof v); }

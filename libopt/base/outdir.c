@@ -41,7 +41,9 @@ static bool is_empty_dir(int dir_fd, const char *name) {
     return empty;
 }
 
-/** True if the working directory is `target` or below it: removing that would pull the floor away. */
+/**
+ * True if the working directory is `target` or below it: removing that would pull the floor away.
+ */
 static bool holds_working_dir(const struct stat *target) {
     char path[PATH_MAX];
     struct stat info = {0};
@@ -49,7 +51,8 @@ static bool holds_working_dir(const struct stat *target) {
         return false;
     }
     for (;;) {
-        if (stat(path, &info) == 0 && info.st_dev == target->st_dev && info.st_ino == target->st_ino) {
+        if (stat(path, &info) == 0 && info.st_dev == target->st_dev &&
+            info.st_ino == target->st_ino) {
             return true;
         }
         char *slash = strrchr(path, '/');
@@ -67,17 +70,21 @@ static opt_status check_target(opt_outdir *dir) {
         return OPT_OK;
     }
     if (!S_ISDIR(place->target.st_mode)) {
-        return opt_fail(place->ctx, OPT_ERR_USAGE, place->shown, "is a file, expected the name of a directory");
+        return opt_fail(place->ctx, OPT_ERR_USAGE, place->shown,
+                        "is a file, expected the name of a directory");
     }
     dir->replaces = !is_empty_dir(place->dir_fd, place->name);
     if (dir->replaces && !place->force) {
-        return opt_fail(place->ctx, OPT_ERR_USAGE, place->shown, "exists already; use --force to replace it");
+        return opt_fail(place->ctx, OPT_ERR_USAGE, place->shown,
+                        "exists already; use --force to replace it");
     }
     if (holds_working_dir(&place->target)) {
-        return opt_fail(place->ctx, OPT_ERR_USAGE, place->shown, "is or holds the working directory; it is not replaced");
+        return opt_fail(place->ctx, OPT_ERR_USAGE, place->shown,
+                        "is or holds the working directory; it is not replaced");
     }
     if (fstat(place->dir_fd, &parent) != 0 || parent.st_dev != place->target.st_dev) {
-        return opt_fail(place->ctx, OPT_ERR_USAGE, place->shown, "is a mount point; choose a directory inside it");
+        return opt_fail(place->ctx, OPT_ERR_USAGE, place->shown,
+                        "is a mount point; choose a directory inside it");
     }
     return OPT_OK;
 }
@@ -143,7 +150,6 @@ static int sync_entry(opt_ctx *ctx, int dir_fd, const char *name) {
 }
 
 /** fsync of everything below the directory, then of itself. */
-// NOLINTNEXTLINE(misc-no-recursion): as deep as the directories are
 static int sync_tree(opt_ctx *ctx, int fd) {
     int err = 0;
     const int list_fd = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -165,8 +171,9 @@ static int sync_tree(opt_ctx *ctx, int fd) {
 }
 
 /**
- * Puts the temporary directory into the place of the old one, which then stands under the temporary name. Without
- * RENAME_EXCHANGE (some network file systems) there is a moment without a target; the old one is kept on failure.
+ * Puts the temporary directory into the place of the old one, which then stands under the temporary
+ * name. Without RENAME_EXCHANGE (some network file systems) there is a moment without a target; the
+ * old one is kept on failure.
  */
 static int exchange(const opt_place *place) {
     int err = opt_rename_at(place->ctx, place->dir_fd, place->temp, place->name, RENAME_EXCHANGE);
@@ -190,17 +197,21 @@ static opt_status replace_old(opt_outdir *dir) {
     opt_place *place = &dir->place;
     int err = exchange(place);
     if (err != 0) {
-        return opt_fail_errno(place->ctx, err, place->shown, "cannot exchange it with the new directory");
+        return opt_fail_errno(place->ctx, err, place->shown,
+                              "cannot exchange it with the new directory");
     }
     dir->made = false; /* from here on the temporary name is the old directory's */
     err = opt_sync_fd(place->ctx, place->dir_fd);
     if (err != 0) {
-        return opt_fail_errno(place->ctx, err, place->shown,
-                              "is replaced, but fsync of its directory failed; the old one is kept as %s", place->temp);
+        return opt_fail_errno(
+            place->ctx, err, place->shown,
+            "is replaced, but fsync of its directory failed; the old one is kept as %s",
+            place->temp);
     }
     err = opt_remove_tree(place->dir_fd, place->temp);
     if (err != 0) {
-        opt_warn(place->ctx, place->shown, "is replaced, but the old directory could not be removed: %s is left (%s)",
+        opt_warn(place->ctx, place->shown,
+                 "is replaced, but the old directory could not be removed: %s is left (%s)",
                  place->temp_path, strerror(err));
     }
     return OPT_OK;

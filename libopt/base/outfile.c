@@ -13,13 +13,14 @@
 
 enum {
     MAX_ATTEMPTS = 100,
-    WRITEBACK_BYTES = 8 << 20 /* written bytes after which the system is told to start writing them out */
+    WRITEBACK_BYTES =
+        8 << 20 /* written bytes after which the system is told to start writing them out */
 };
 
 struct opt_outfile {
     opt_place place;
     int fd;
-    bool made; /* the temporary file exists */
+    bool made;            /* the temporary file exists */
     _Atomic uint64_t end; /* highest byte written, plus 1 */
     _Atomic uint64_t written;
 };
@@ -30,15 +31,18 @@ static opt_status check_target(const opt_place *place) {
         return OPT_OK;
     }
     if (S_ISDIR(place->target.st_mode)) {
-        return opt_fail(place->ctx, OPT_ERR_USAGE, place->shown, "is a directory, expected a file name");
+        return opt_fail(place->ctx, OPT_ERR_USAGE, place->shown,
+                        "is a directory, expected a file name");
     }
     if (!S_ISREG(place->target.st_mode)) {
         return opt_fail(place->ctx, OPT_ERR_USAGE, place->shown,
-                        "is a device, a pipe or a socket; the output must be a regular file, because it is read back for "
+                        "is a device, a pipe or a socket; the output must be a regular file, "
+                        "because it is read back for "
                         "verification and then renamed");
     }
     if (!place->force) {
-        return opt_fail(place->ctx, OPT_ERR_USAGE, place->shown, "exists already; use --force to replace it");
+        return opt_fail(place->ctx, OPT_ERR_USAGE, place->shown,
+                        "exists already; use --force to replace it");
     }
     return OPT_OK;
 }
@@ -50,7 +54,8 @@ static opt_status check_space(const opt_place *place, uint64_t expected_bytes) {
     }
     const uint64_t free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
     if (expected_bytes > free_bytes) {
-        return opt_fail(place->ctx, OPT_ERR_IO, place->shown, "needs %llu bytes, but the file system has %llu free",
+        return opt_fail(place->ctx, OPT_ERR_IO, place->shown,
+                        "needs %llu bytes, but the file system has %llu free",
                         (unsigned long long)expected_bytes, (unsigned long long)free_bytes);
     }
     return OPT_OK;
@@ -65,18 +70,22 @@ static opt_status create_temp(opt_outfile *file) {
         if (st != OPT_OK) {
             return st;
         }
-        file->fd = openat(place->dir_fd, place->temp, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+        file->fd = openat(place->dir_fd, place->temp,
+                          O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
         if (file->fd >= 0) {
             file->made = true;
-            (void)flock(file->fd, LOCK_EX | LOCK_NB); /* where locks do not work, nobody relies on them */
+            (void)flock(file->fd,
+                        LOCK_EX | LOCK_NB); /* where locks do not work, nobody relies on them */
             return OPT_OK;
         }
         err = errno == EEXIST ? 0 : errno;
     }
-    return opt_fail_errno(place->ctx, err != 0 ? err : EEXIST, place->shown, "cannot create a temporary file beside it");
+    return opt_fail_errno(place->ctx, err != 0 ? err : EEXIST, place->shown,
+                          "cannot create a temporary file beside it");
 }
 
-opt_status opt_outfile_open(opt_ctx *ctx, const char *path, bool force, uint64_t expected_bytes, opt_outfile **out) {
+opt_status opt_outfile_open(opt_ctx *ctx, const char *path, bool force, uint64_t expected_bytes,
+                            opt_outfile **out) {
     opt_status st = OPT_OK;
     opt_outfile *file = opt_alloc_zero(ctx, sizeof *file);
     OPT_TRY_PTR(file);
@@ -87,7 +96,8 @@ opt_status opt_outfile_open(opt_ctx *ctx, const char *path, bool force, uint64_t
     OPT_TRY(check_space(&file->place, expected_bytes));
     OPT_TRY(create_temp(file));
     if (file->place.exists) {
-        (void)fchmod(file->fd, file->place.target.st_mode & 0777); /* a replaced file keeps its permissions */
+        (void)fchmod(file->fd,
+                     file->place.target.st_mode & 0777); /* a replaced file keeps its permissions */
     }
     *out = file;
     file = NULL;
@@ -99,8 +109,10 @@ done:
 opt_status opt_refuse_same_file(opt_ctx *ctx, const char *path, const char *input) {
     struct stat a = {0};
     struct stat b = {0};
-    if (stat(path, &a) == 0 && stat(input, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino) {
-        return opt_fail(ctx, OPT_ERR_USAGE, path, "is the input %s itself; choose another output", input);
+    if (stat(path, &a) == 0 && stat(input, &b) == 0 && a.st_dev == b.st_dev &&
+        a.st_ino == b.st_ino) {
+        return opt_fail(ctx, OPT_ERR_USAGE, path, "is the input %s itself; choose another output",
+                        input);
     }
     return OPT_OK;
 }
@@ -136,20 +148,22 @@ opt_status opt_outfile_pwrite(opt_outfile *file, uint64_t off, const void *data,
         left -= (size_t)n;
     }
     if (err != 0) {
-        return opt_fail_errno(ctx, err, file->place.shown, "cannot write %zu bytes at offset %llu", bytes,
-                              (unsigned long long)off);
+        return opt_fail_errno(ctx, err, file->place.shown, "cannot write %zu bytes at offset %llu",
+                              bytes, (unsigned long long)off);
     }
     raise_to(&file->end, off + bytes);
     const uint64_t before = atomic_fetch_add(&file->written, bytes);
     if (before / WRITEBACK_BYTES != (before + bytes) / WRITEBACK_BYTES) {
-        (void)sync_file_range(file->fd, 0, 0, SYNC_FILE_RANGE_WRITE); /* a hint: makes the final fsync short */
+        (void)sync_file_range(file->fd, 0, 0,
+                              SYNC_FILE_RANGE_WRITE); /* a hint: makes the final fsync short */
     }
     return OPT_OK;
 }
 
 const char *opt_outfile_temp_path(const opt_outfile *file) { return file->place.temp_path; }
 
-opt_status opt_outfile_commit(opt_outfile *file, opt_status (*verify)(void *user, const char *path), void *user) {
+opt_status opt_outfile_commit(opt_outfile *file, opt_status (*verify)(void *user, const char *path),
+                              void *user) {
     opt_status st = OPT_OK;
     opt_ctx *ctx = file->place.ctx;
     int err = opt_sync_fd(ctx, file->fd);

@@ -14,7 +14,9 @@
 #include "base/ctx_impl.h"
 #include "base/mem.h"
 
-enum { NAME_KEPT = 200 }; /* bytes of the name in a temporary name, so that it stays below NAME_MAX */
+enum {
+    NAME_KEPT = 200
+}; /* bytes of the name in a temporary name, so that it stays below NAME_MAX */
 
 static char *copy_text(opt_ctx *ctx, const char *s, size_t n) {
     char *copy = opt_alloc(ctx, n + 1);
@@ -25,7 +27,10 @@ static char *copy_text(opt_ctx *ctx, const char *s, size_t n) {
     return copy;
 }
 
-/** Splits a path into directory and last component. False if there is no component that could be a new name. */
+/**
+ * Splits a path into directory and last component. False if there is no component that could be a
+ * new name.
+ */
 static bool split_path(const char *path, size_t *dir_len, const char **name) {
     const char *slash = strrchr(path, '/');
     *name = slash != NULL ? slash + 1 : path;
@@ -33,12 +38,16 @@ static bool split_path(const char *path, size_t *dir_len, const char **name) {
     return (*name)[0] != '\0' && strcmp(*name, ".") != 0 && strcmp(*name, "..") != 0;
 }
 
-/** Follows symbolic links at the end of the path: the output goes where the link points, and the link stays. */
+/**
+ * Follows symbolic links at the end of the path: the output goes where the link points, and the
+ * link stays.
+ */
 static opt_status resolve(opt_ctx *ctx, const char *path, char real[PATH_MAX]) {
     struct stat info = {0};
     if (lstat(path, &info) == 0 && S_ISLNK(info.st_mode)) {
         if (realpath(path, real) == NULL) {
-            return opt_fail(ctx, OPT_ERR_USAGE, path, "is a symbolic link that leads nowhere (%s)", strerror(errno));
+            return opt_fail(ctx, OPT_ERR_USAGE, path, "is a symbolic link that leads nowhere (%s)",
+                            strerror(errno));
         }
         return OPT_OK;
     }
@@ -55,14 +64,15 @@ static opt_status resolve(opt_ctx *ctx, const char *path, char real[PATH_MAX]) {
 
 opt_status opt_place_open(opt_ctx *ctx, const char *path, bool force, opt_place *place) {
     opt_status st = OPT_OK;
-    char real[PATH_MAX];
+    char real[PATH_MAX] = "";
     const char *name = NULL;
     size_t dir_len = 0;
     *place = (opt_place){.ctx = ctx, .dir_fd = -1, .force = force};
     place->shown = copy_text(ctx, path, strlen(path));
     OPT_TRY_PTR(place->shown);
     OPT_TRY(resolve(ctx, path, real));
-    OPT_REQUIRE(split_path(real, &dir_len, &name), ctx, OPT_ERR_USAGE, path, "has no file name that could be written");
+    OPT_REQUIRE(split_path(real, &dir_len, &name), ctx, OPT_ERR_USAGE, path,
+                "has no file name that could be written");
     place->dir = dir_len > 0 ? copy_text(ctx, real, dir_len) : copy_text(ctx, ".", 1);
     OPT_TRY_PTR(place->dir);
     place->name = copy_text(ctx, name, strlen(name));
@@ -90,7 +100,8 @@ opt_status opt_place_temp(opt_place *place, int attempt) {
     if (attempt > 0) {
         (void)snprintf(suffix, sizeof suffix, ".%d", attempt);
     }
-    (void)snprintf(name, sizeof name, ".%.*s.tmp.%d%s", NAME_KEPT, place->name, (int)getpid(), suffix);
+    (void)snprintf(name, sizeof name, ".%.*s.tmp.%d%s", NAME_KEPT, place->name, (int)getpid(),
+                   suffix);
     place->temp = copy_text(place->ctx, name, strlen(name));
     const size_t n = strlen(place->dir) + strlen(name) + 2;
     place->temp_path = opt_alloc(place->ctx, n);
@@ -113,7 +124,10 @@ void opt_place_close(opt_place *place) {
     *place = (opt_place){.dir_fd = -1};
 }
 
-/** True for the temporary name of a process that is gone, whose lock nobody holds (other hosts, other namespaces). */
+/**
+ * True for the temporary name of a process that is gone, whose lock nobody holds (other hosts,
+ * other namespaces).
+ */
 static bool is_stale(const opt_place *place, const char *entry) {
     char prefix[NAME_MAX + 1];
     const int n = snprintf(prefix, sizeof prefix, ".%.*s.tmp.", NAME_KEPT, place->name);
@@ -121,7 +135,8 @@ static bool is_stale(const opt_place *place, const char *entry) {
         return false;
     }
     const long pid = strtol(entry + n, NULL, 10);
-    const bool alive = pid > 0 && pid <= INT_MAX && pid != getpid() && (kill((pid_t)pid, 0) == 0 || errno != ESRCH);
+    const bool alive = pid > 0 && pid <= INT_MAX && pid != getpid() &&
+                       (kill((pid_t)pid, 0) == 0 || errno != ESRCH);
     if (pid <= 0 || alive) {
         return false;
     }
@@ -183,8 +198,10 @@ int opt_rename_at(opt_ctx *ctx, int dir_fd, const char *from, const char *to, un
 }
 
 opt_status opt_place_rename(opt_place *place) {
-    const bool replace = place->force || place->exists; /* an empty directory may be replaced without force */
-    int err = opt_rename_at(place->ctx, place->dir_fd, place->temp, place->name, replace ? 0 : RENAME_NOREPLACE);
+    const bool replace =
+        place->force || place->exists; /* an empty directory may be replaced without force */
+    int err = opt_rename_at(place->ctx, place->dir_fd, place->temp, place->name,
+                            replace ? 0 : RENAME_NOREPLACE);
     if (err == EEXIST) {
         return opt_fail(place->ctx, OPT_ERR_USAGE, place->shown,
                         "was created by somebody else meanwhile; use --force to replace it");
@@ -194,7 +211,8 @@ opt_status opt_place_rename(opt_place *place) {
     }
     err = opt_sync_fd(place->ctx, place->dir_fd);
     if (err != 0) {
-        return opt_fail_errno(place->ctx, err, place->shown, "is written, but fsync of its directory failed");
+        return opt_fail_errno(place->ctx, err, place->shown,
+                              "is written, but fsync of its directory failed");
     }
     return OPT_OK;
 }
@@ -218,7 +236,6 @@ static int remove_entries(int fd) {
     return err;
 }
 
-// NOLINTNEXTLINE(misc-no-recursion): as deep as the directories are
 int opt_remove_tree(int dir_fd, const char *name) {
     if (unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT) {
         return 0;

@@ -1,7 +1,8 @@
 /*
- * Every parallel section goes through one word, `state`: bit OPEN says that workers may join, the low bits count those
- * that did. The caller closes the section when no tile is left and waits only for workers that joined, so a worker that
- * the system has not scheduled yet never delays it. Section fields are written while the word is closed and zero.
+ * Every parallel section goes through one word, `state`: bit OPEN says that workers may join, the
+ * low bits count those that did. The caller closes the section when no tile is left and waits only
+ * for workers that joined, so a worker that the system has not scheduled yet never delays it.
+ * Section fields are written while the word is closed and zero.
  */
 #include "base/pool.h"
 
@@ -77,7 +78,8 @@ static int64_t now_ns(void) {
 }
 
 /** Waits a bounded time until ((*word & mask) == value) is `wanted`; true when it came. */
-static bool spin_until(_Atomic uint32_t *word, uint32_t mask, uint32_t value, bool wanted, int spin_us) {
+static bool spin_until(_Atomic uint32_t *word, uint32_t mask, uint32_t value, bool wanted,
+                       int spin_us) {
     const int64_t end = spin_us > 0 ? now_ns() + (int64_t)spin_us * 1000 : 0;
     do {
         for (int i = 0; i < 32; i++) {
@@ -99,15 +101,16 @@ static opt_status run_tile(opt_pool *pool, pool_worker *w, int64_t tile) {
         st = pool->fn(pool->user, tile, w->idx);
     }
     if (st != OPT_OK && w->error.status == OPT_OK) {
-        opt_ignore(opt_fail(pool->ctx, st, NULL, "work item %lld failed (%s)", (long long)tile, opt_status_name(st)));
+        opt_ignore(opt_fail(pool->ctx, st, NULL, "work item %lld failed (%s)", (long long)tile,
+                            opt_status_name(st)));
     }
     opt_tile_pop(&frame);
     return st;
 }
 
 /**
- * Takes tiles until none is left. Once taken, a tile is run: all tiles before a failed one are then run as well, and
- * the lowest failure is found whatever the timing.
+ * Takes tiles until none is left. Once taken, a tile is run: all tiles before a failed one are then
+ * run as well, and the lowest failure is found whatever the timing.
  */
 static void run_tiles(opt_pool *pool, pool_worker *w) {
     while (!atomic_load_explicit(&pool->stop, memory_order_relaxed)) {
@@ -128,8 +131,8 @@ static void run_tiles(opt_pool *pool, pool_worker *w) {
 static bool join_section(opt_pool *pool) {
     uint32_t state = atomic_load_explicit(&pool->state, memory_order_relaxed);
     while ((state & STATE_OPEN) != 0) {
-        if (atomic_compare_exchange_weak_explicit(&pool->state, &state, state + 1, memory_order_acquire,
-                                                  memory_order_relaxed)) {
+        if (atomic_compare_exchange_weak_explicit(&pool->state, &state, state + 1,
+                                                  memory_order_acquire, memory_order_relaxed)) {
             return true;
         }
     }
@@ -149,7 +152,10 @@ static void *worker_main(void *arg) {
     uint32_t seen = 0; /* the first section may be open before this thread looks */
     for (;;) {
         if (!spin_until(&pool->epoch, UINT32_MAX, seen, false, pool->spin_us)) {
-            /* Either this count is visible to the caller, or the kernel sees the caller's new epoch: no lost wake-up. */
+            /*
+             * Either this count is visible to the caller, or the kernel sees the caller's new
+             * epoch: no lost wake-up.
+             */
             atomic_fetch_add(&pool->n_asleep, 1);
             while (atomic_load(&pool->epoch) == seen) {
                 futex_wait(&pool->epoch, seen);
@@ -177,7 +183,8 @@ static void start_threads(opt_pool *pool) {
     (void)pthread_attr_init(&attr);
     (void)pthread_attr_setstacksize(&attr, WORKER_STACK_BYTES);
     for (int i = 1; i < pool->n_workers; i++) {
-        const int err = pthread_create(&pool->workers[i].thread, &attr, worker_main, &pool->workers[i]);
+        const int err =
+            pthread_create(&pool->workers[i].thread, &attr, worker_main, &pool->workers[i]);
         if (err != 0) { /* the result does not depend on the number of threads */
             opt_warn(pool->ctx, NULL, "only %d of %d threads could be started", i, pool->n_workers);
             break;
@@ -198,7 +205,10 @@ static opt_pool *pool_new(opt_ctx *ctx) {
     pool->ctx = ctx;
     pool->n_workers = ctx->n_threads;
     pool->n_started = 0;
-    /* More threads than processors: spinning would only take time from the thread that is waited for. */
+    /*
+     * More threads than processors: spinning would only take time from the thread that is waited
+     * for.
+     */
     pool->spin_us = ctx->n_threads <= opt_cpu_count() ? SPIN_US : 0;
     atomic_init(&pool->next_tile, 0);
     atomic_init(&pool->state, 0);
@@ -242,15 +252,20 @@ static void close_section(opt_pool *pool) {
     if (spin_until(&pool->state, STATE_COUNT, 0, true, pool->spin_us)) {
         return;
     }
-    uint32_t state = atomic_fetch_or_explicit(&pool->state, STATE_WAITED, memory_order_acquire) | STATE_WAITED;
+    uint32_t state =
+        atomic_fetch_or_explicit(&pool->state, STATE_WAITED, memory_order_acquire) | STATE_WAITED;
     while ((state & STATE_COUNT) != 0) {
         futex_wait(&pool->state, state);
         state = atomic_load_explicit(&pool->state, memory_order_acquire);
     }
 }
 
-/** Inside a tile of the same context: all tiles on this worker, in order. The outer tile's error slot serves. */
-static opt_status run_nested(opt_ctx *ctx, int worker, int64_t n_tiles, opt_tile_fn fn, void *user) {
+/**
+ * Inside a tile of the same context: all tiles on this worker, in order. The outer tile's error
+ * slot serves.
+ */
+static opt_status run_nested(opt_ctx *ctx, int worker, int64_t n_tiles, opt_tile_fn fn,
+                             void *user) {
     for (int64_t tile = 0; tile < n_tiles; tile++) {
         opt_status st = opt_check_cancel(ctx);
         if (st == OPT_OK) {
@@ -283,7 +298,8 @@ static opt_status run_section(opt_ctx *ctx, int64_t n_tiles, opt_tile_fn fn, voi
     if (ctx->pool == NULL) {
         ctx->pool = pool_new(ctx);
         if (ctx->pool == NULL) {
-            return opt_fail(ctx, OPT_ERR_MEMORY, NULL, "out of memory: no room for the thread pool");
+            return opt_fail(ctx, OPT_ERR_MEMORY, NULL,
+                            "out of memory: no room for the thread pool");
         }
     }
     opt_pool *pool = ctx->pool;

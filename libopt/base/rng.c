@@ -6,7 +6,10 @@
 
 #include "base/hash.h"
 
-/* Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3 (SC'11), table 2 and section 4.3. */
+/*
+ * Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3 (SC'11), table 2 and
+ * section 4.3.
+ */
 void opt_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
     static const uint32_t mul0 = 0xd2511f53u;
     static const uint32_t mul1 = 0xcd9e8d57u;
@@ -36,7 +39,8 @@ void opt_philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t o
 
 uint64_t opt_rng_key(uint64_t seed, const char *object, const char *purpose) {
     /* Hashing the parts first keeps ("ab", "c") and ("a", "bc") apart. */
-    const uint64_t parts[3] = {seed, opt_xxh3(object, strlen(object)), opt_xxh3(purpose, strlen(purpose))};
+    const uint64_t parts[3] = {seed, opt_xxh3(object, strlen(object)),
+                               opt_xxh3(purpose, strlen(purpose))};
     return opt_xxh3(parts, sizeof parts);
 }
 
@@ -61,11 +65,15 @@ static double to_uniform(uint64_t bits) { return (double)(bits >> 11) * 0x1p-53;
 double opt_rng_uniform(uint64_t key, uint64_t i) { return to_uniform(opt_rng_u64(key, i)); }
 
 /*
- * Logarithm and cosine from basic operations only: libm picks variants by processor, and a sample must be the same bits
- * on every machine. Errors stay below 2e-15 relative (log) and 1e-15 absolute (cosine), far below what sampling needs.
+ * Logarithm and cosine from basic operations only: libm picks variants by processor, and a sample
+ * must be the same bits on every machine. Errors stay below 2e-15 relative (log) and 1e-15 absolute
+ * (cosine), far below what sampling needs.
  */
 
-/** Natural logarithm of x in (0, 1]: x = m 2^e, m in [sqrt(1/2), sqrt(2)), ln m = 2 artanh((m - 1) / (m + 1)). */
+/**
+ * Natural logarithm of x in (0, 1]: x = m 2^e, m in [sqrt(1/2), sqrt(2)), ln m = 2 artanh((m - 1) /
+ * (m + 1)).
+ */
 static double portable_log(double x) {
     static const double ln2_hi = 0x1.62e42fefa0000p-1; /* 33 bits: e * ln2_hi is exact */
     static const double ln2_lo = 0x1.cf79abc9e3b3ap-40;

@@ -10,7 +10,8 @@
 static opt_status reserve(opt_ctx *ctx, opt_str *s, size_t more) {
     size_t need = 0;
     if (!opt_add_size(s->len, more, &need) || !opt_add_size(need, 1, &need)) {
-        return opt_fail(ctx, OPT_ERR_MEMORY, NULL, "out of memory: a text of %zu + %zu bytes", s->len, more);
+        return opt_fail(ctx, OPT_ERR_MEMORY, NULL, "out of memory: a text of %zu + %zu bytes",
+                        s->len, more);
     }
     if (need <= s->cap) {
         return OPT_OK;

@@ -88,7 +88,10 @@ size_t opt_printable_char(const char *s, size_t n, char out[OPT_PRINTABLE_MAX], 
     if (len == 0) {
         written = snprintf(out, OPT_PRINTABLE_MAX, "\\x%02x", (unsigned)(uint8_t)s[0]);
     } else if (cp == '\n' || cp == '\t' || cp == '\r') {
-        written = snprintf(out, OPT_PRINTABLE_MAX, "\\%c", cp == '\n' ? 'n' : cp == '\t' ? 't' : 'r');
+        written = snprintf(out, OPT_PRINTABLE_MAX, "\\%c",
+                           cp == '\n'   ? 'n'
+                           : cp == '\t' ? 't'
+                                        : 'r');
     } else if (cp < 0x80) {
         written = snprintf(out, OPT_PRINTABLE_MAX, "\\x%02x", (unsigned)cp);
     } else {

@@ -1,6 +1,6 @@
 /*
- * Gives every file of the given directories to a fuzz target, so that the corpus runs in every build, without libFuzzer.
- * usage: fuzz_<parser> DIRECTORY...
+ * Gives every file of the given directories to a fuzz target, so that the corpus runs in every
+ * build, without libFuzzer. usage: fuzz_<parser> DIRECTORY...
  */
 #include <dirent.h>
 #include <stdint.h>

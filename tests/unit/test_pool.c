@@ -247,7 +247,8 @@ static void test_pool__warnings_are_in_tile_order(void **state) {
         assert_string_equal(opt_ctx_warning(ctx, 0), "before");
         for (int i = 0; i < 40; i++) {
             char expected[64];
-            (void)snprintf(expected, sizeof expected, "tile: %s of %d", i % 2 == 0 ? "first" : "second", i / 2 * 10);
+            (void)snprintf(expected, sizeof expected, "tile: %s of %d",
+                           i % 2 == 0 ? "first" : "second", i / 2 * 10);
             assert_string_equal(opt_ctx_warning(ctx, i + 1), expected);
         }
         opt_ctx_free(ctx);
