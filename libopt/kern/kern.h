@@ -25,6 +25,7 @@ typedef enum opt_kfmt {
     OPT_KFMT_IQ4_NL, OPT_KFMT_IQ4_XS, OPT_KFMT_TQ1_0, OPT_KFMT_TQ2_0, OPT_KFMT_MXFP4, OPT_KFMT_NVFP4,
     OPT_KFMT_Q1_0, OPT_KFMT_Q2_0,
     OPT_KFMT_INT, /**< own groups: bits 2 3 4 8, group 32 64 128, with or without zero point */
+    OPT_KFMT_NONE, /**< a format whose row does everything: no kernels */
     OPT_KFMT_COUNT
 } opt_kfmt;
 

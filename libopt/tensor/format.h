@@ -1,10 +1,10 @@
 /**
- * Formats: how the numbers of a tensor are stored. One const row describes a format; the rows are listed in
- * tensor/formats.def, and adding a format is one new file and one line there.
+ * Formats: how the numbers of a tensor are stored. One const row describes a format; the rows are
+ * listed in tensor/formats.def, and adding a format is one new file and one line there.
  *
- * A tensor is stored row by row. A row of n_cols elements is cut into ceil(n_cols / block_elems) blocks; only formats with
- * OPT_FORMAT_PARTIAL accept an n_cols that is no multiple of block_elems (the last block is stored at full size, its
- * unused codes are zero).
+ * A tensor is stored row by row. A row of n_cols elements is cut into ceil(n_cols / block_elems)
+ * blocks; only formats with OPT_FORMAT_PARTIAL accept an n_cols that is no multiple of block_elems
+ * (the last block is stored at full size, its unused codes are zero).
  */
 #ifndef OPT_TENSOR_FORMAT_H
 #define OPT_TENSOR_FORMAT_H
@@ -19,53 +19,62 @@ typedef struct opt_format opt_format;
 
 /** Capability flags of a format. */
 enum {
-    OPT_FORMAT_FLOAT = 1 << 0,      /**< plain floating point, one element a block (f64 f32 f16 bf16 f8...) */
-    OPT_FORMAT_INT = 1 << 1,        /**< plain integers or bool (i8 ... i64, u8 ...): data, not weights */
+    OPT_FORMAT_FLOAT =
+        1 << 0, /**< plain floating point, one element a block (f64 f32 f16 bf16 f8...) */
+    OPT_FORMAT_INT = 1 << 1, /**< plain integers or bool (i8 ... i64, u8 ...): data, not weights */
     OPT_FORMAT_QUANT = 1 << 2,      /**< blocks of codes with scales */
     OPT_FORMAT_ENCODES = 1 << 3,    /**< has `encode` (and a grid if it is QUANT) */
     OPT_FORMAT_PARTIAL = 1 << 4,    /**< the last block of a row may be partial */
     OPT_FORMAT_ZERO_POINT = 1 << 5, /**< blocks have an offset as well as a scale */
     OPT_FORMAT_TWO_LEVEL = 1 << 6,  /**< block scales are themselves quantized */
-    OPT_FORMAT_OWN = 1 << 7         /**< not a ggml type: stored in GGUF as I8 with lathe.* metadata */
+    OPT_FORMAT_OWN = 1 << 7 /**< not a ggml type: stored in GGUF as I8 with lathe.* metadata */
 };
 
 /**
- * The grid interface, through which every solver works on every format. A solver calls fit once for a block, then
- * round for each `dim` consecutive elements in any order it likes (with weights that it has changed meanwhile), then
- * emit. `params` is caller-owned storage of params_bytes, aligned to 16.
+ * The grid interface, through which every solver works on every format. A solver calls fit once for
+ * a block, then round for each `dim` consecutive elements in any order it likes (with weights that
+ * it has changed meanwhile), then emit. `params` is caller-owned storage of params_bytes, aligned
+ * to 16.
  */
 typedef struct opt_grid {
-    int dim;             /**< consecutive elements rounded together: 1 for scalar grids, 4 or 8 for code vectors */
+    int dim; /**< consecutive elements rounded together: 1 for scalar grids, 4 or 8 for code vectors
+              */
     size_t params_bytes; /**< size of the parameters of one block, at most OPT_GRID_PARAMS_MAX */
-    /** Chooses the block's parameters for w[n] (n <= block_elems) minimising sum importance[i] (w[i] - w'[i])^2;
-        importance [n] or NULL for all ones. */
-    void (*fit)(const opt_format *f, const float *w, const float *importance, int64_t n, void *params);
-    /** Nearest grid points of w[dim], which are elements i .. i+dim-1 of the block: codes[dim] and values[dim]. */
-    void (*round)(const opt_format *f, const void *params, int64_t i, const float *w, int32_t *codes, float *values);
+    /** Chooses the block's parameters for w[n] (n <= block_elems) minimising sum importance[i]
+       (w[i] - w'[i])^2; importance [n] or NULL for all ones. */
+    void (*fit)(const opt_format *f, const float *w, const float *importance, int64_t n,
+                void *params);
+    /** Nearest grid points of w[dim], which are elements i .. i+dim-1 of the block: codes[dim] and
+     * values[dim]. */
+    void (*round)(const opt_format *f, const void *params, int64_t i, const float *w,
+                  int32_t *codes, float *values);
     /** Writes the block: codes [n], the rest of a partial block is zero codes. */
-    void (*emit)(const opt_format *f, const void *params, const int32_t *codes, int64_t n, void *block);
+    void (*emit)(const opt_format *f, const void *params, const int32_t *codes, int64_t n,
+                 void *block);
 } opt_grid;
 
 #define OPT_GRID_PARAMS_MAX 256
 
 /** One row of the format table. All rows are static const. */
 struct opt_format {
-    const char *name;    /**< what users type: "q4_0", "int4_g64", lower case */
-    const char *help;    /**< one line for --help and the manual */
-    opt_kfmt kfmt;       /**< the kernels that work on it, see kern/kern.h */
-    int ggml_type;       /**< id in GGUF, or -1 */
+    const char *name;     /**< what users type: "q4_0", "int4_g64", lower case */
+    const char *help;     /**< one line for --help and the manual */
+    opt_kfmt kfmt;        /**< the kernels that work on it, see kern/kern.h */
+    int ggml_type;        /**< id in GGUF, or -1 */
     const char *st_dtype; /**< name in safetensors ("BF16"), or NULL */
     int64_t block_elems;
     size_t block_bytes;
     uint32_t flags;
     int bits;       /**< bits of a code; 0 for plain formats */
     bool symmetric; /**< own integer groups: no zero point */
-    /** Decodes n elements (any n if PARTIAL or one-element blocks, otherwise whole blocks) from the start of a block.
-        Integers decode to their value. Never NULL. */
+    /** Decodes n elements (any n if PARTIAL or one-element blocks, otherwise whole blocks) from the
+       start of a block. Integers decode to their value. Never NULL. */
     void (*decode)(const opt_format *f, const opt_kern *k, const void *src, float *dst, int64_t n);
-    /** Encodes one run of n elements that starts at a block boundary. importance [n] or NULL. NULL unless ENCODES.
-        All w must be finite. Same result as grid fit + round + emit in order, only faster. */
-    void (*encode)(const opt_format *f, const opt_kern *k, const float *w, const float *importance, void *dst, int64_t n);
+    /** Encodes one run of n elements that starts at a block boundary. importance [n] or NULL. NULL
+       unless ENCODES. All w must be finite. Same result as grid fit + round + emit in order, only
+       faster. */
+    void (*encode)(const opt_format *f, const opt_kern *k, const float *w, const float *importance,
+                   void *dst, int64_t n);
     const opt_grid *grid; /**< NULL for plain formats and for those that cannot encode yet */
 };
 
@@ -86,7 +95,15 @@ bool opt_format_bytes(const opt_format *f, int64_t n_rows, int64_t n_cols, size_
 /** Bits per weight of full blocks. */
 double opt_format_bpw(const opt_format *f);
 
+/** What kernels need to know about the rows of `f`. */
+opt_kspec opt_format_kspec(const opt_format *f);
+/** Encodes w [n_rows, n_cols], which must fit, to n_rows stored rows; importance [n_cols] (of all
+ * rows) or NULL. */
+void opt_format_encode_rows(const opt_format *f, const opt_kern *k, const float *w,
+                            const float *importance, void *dst, int64_t n_rows, int64_t n_cols);
+
 /** Often used rows. */
-extern const opt_format opt_format_f32, opt_format_f16, opt_format_bf16, opt_format_i8, opt_format_q8_0;
+extern const opt_format opt_format_f32, opt_format_f16, opt_format_bf16, opt_format_i8,
+    opt_format_q8_0;
 
 #endif

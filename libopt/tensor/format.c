@@ -1,0 +1,93 @@
+#include "tensor/rows.h"
+
+#include <string.h>
+
+#include "base/num.h"
+
+static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; }
+
+static bool same_name(const char *a, const char *b) {
+    while (*a != 0 && lower(*a) == lower(*b)) {
+        a++;
+        b++;
+    }
+    return *a == *b;
+}
+
+const opt_format *opt_format_by_name(const char *name) {
+    for (const opt_format *const *f = opt_formats; *f != NULL; f++) {
+        if (same_name((*f)->name, name)) {
+            return *f;
+        }
+    }
+    return NULL;
+}
+
+const opt_format *opt_format_by_ggml(int64_t ggml_type) {
+    for (const opt_format *const *f = opt_formats; *f != NULL; f++) {
+        if ((*f)->ggml_type >= 0 && (*f)->ggml_type == ggml_type) {
+            return *f;
+        }
+    }
+    return NULL;
+}
+
+const opt_format *opt_format_by_st_dtype(const char *dtype) {
+    for (const opt_format *const *f = opt_formats; *f != NULL; f++) {
+        if ((*f)->st_dtype != NULL && strcmp((*f)->st_dtype, dtype) == 0) {
+            return *f;
+        }
+    }
+    return NULL;
+}
+
+bool opt_format_fits(const opt_format *f, int64_t n_cols) {
+    return n_cols >= 0 && ((f->flags & OPT_FORMAT_PARTIAL) != 0 || n_cols % f->block_elems == 0);
+}
+
+bool opt_format_row_bytes(const opt_format *f, int64_t n_cols, size_t *out) {
+    return opt_format_fits(f, n_cols) &&
+           opt_mul_size((size_t)opt_ceil_div(n_cols, f->block_elems), f->block_bytes, out);
+}
+
+bool opt_format_bytes(const opt_format *f, int64_t n_rows, int64_t n_cols, size_t *out) {
+    size_t row_bytes;
+    return n_rows >= 0 && opt_format_row_bytes(f, n_cols, &row_bytes) &&
+           opt_mul_size((size_t)n_rows, row_bytes, out);
+}
+
+double opt_format_bpw(const opt_format *f) {
+    return 8.0 * (double)f->block_bytes / (double)f->block_elems;
+}
+
+opt_kspec opt_format_kspec(const opt_format *f) {
+    return (opt_kspec){.kfmt = f->kfmt,
+                       .bits = f->bits,
+                       .group = (int)f->block_elems,
+                       .symmetric = f->symmetric,
+                       .block_bytes = f->block_bytes};
+}
+
+void opt_format_decode_slot(const opt_format *f, const opt_kern *k, const void *src, float *dst,
+                            int64_t n) {
+    const opt_kspec spec = opt_format_kspec(f);
+    k->decode[f->kfmt](&spec, src, dst, n);
+}
+
+void opt_format_encode_slot(const opt_format *f, const opt_kern *k, const float *w,
+                            const float *importance, void *dst, int64_t n) {
+    const opt_kspec spec = opt_format_kspec(f);
+    k->encode[f->kfmt](&spec, w, importance, dst, n);
+}
+
+void opt_format_encode_rows(const opt_format *f, const opt_kern *k, const float *w,
+                            const float *importance, void *dst, int64_t n_rows, int64_t n_cols) {
+    if (importance == NULL && n_cols % f->block_elems == 0) {
+        f->encode(f, k, w, NULL, dst, n_rows * n_cols); /* rows without a partial block join */
+        return;
+    }
+    const size_t row_bytes = (size_t)opt_ceil_div(n_cols, f->block_elems) * f->block_bytes;
+    for (int64_t r = 0; r < n_rows; r++) {
+        f->encode(f, k, w + r * n_cols, importance, (uint8_t *)dst + (size_t)r * row_bytes, n_cols);
+    }
+}
