@@ -14,9 +14,16 @@ for h in $(find include libopt tools -name '*.h' 2>/dev/null | LC_ALL=C sort); d
     libopt/*) name=${h#libopt/} ;;
     tools/*) name=${h#tools/} ;;
     esac
+    case $h in # as in cmake/libopt.cmake
+    *_avx2.h) isa="-mavx2 -mfma -mf16c -mbmi2" ;;
+    *_avx512.h)
+        isa="-mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni"
+        ;;
+    *) isa= ;;
+    esac
     # shellcheck disable=SC2086
     printf '#include "%s"\ntypedef int not_empty;\n' "$name" |
-        $cc -x c -std=c17 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror -fsyntax-only \
+        $cc -x c -std=c17 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror -fsyntax-only $isa \
             -Iinclude -Ilibopt -Itools - || { echo "$h: does not compile alone"; bad=1; }
     case $h in
     include/*)

@@ -10,6 +10,7 @@
 #define OPT_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define OPT_ALIGNED(n) __attribute__((aligned(n)))
 #define OPT_NOINLINE __attribute__((noinline))
+#define OPT_ALWAYS_INLINE __attribute__((always_inline))
 #else
 #error "a compiler with GNU attributes is required (gcc or clang)"
 #endif

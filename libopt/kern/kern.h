@@ -109,7 +109,7 @@ typedef void opt_kern_attend_f16_fn(const float *q, const uint16_t *k, int64_t k
 typedef void opt_kern_f32_to_f16_fn(const float *x, uint16_t *y, int64_t n);
 /**
  * log(sum(exp(x[i]))) with double accumulation, n >= 1, and the index of the largest element (the first of equals;
- * NaN elements are passed over, but make the result NaN). argmax may be NULL.
+ * NaN elements are passed over, 0 if there are no others, but make the result NaN). argmax may be NULL.
  */
 typedef double opt_kern_logsumexp_fn(const float *x, int64_t n, int64_t *argmax);
 

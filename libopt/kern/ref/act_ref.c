@@ -1,4 +1,5 @@
-/* Reference row of the activation quantizer. All arithmetic is single IEEE operations: fast rows give the same bits. */
+/* Reference row of the activation quantizer. All arithmetic is single IEEE operations: fast rows
+ * give the same bits. */
 #include <math.h>
 
 #include "base/num.h"
@@ -6,7 +7,8 @@
 #include "kern/rows.h"
 
 /** Quantizes x [n], n <= 32, into one group whose rest is zero. */
-static void quantize_group(const float *x, int64_t n, int8_t *q, float *scale, int16_t *sum4, float *scaled_sum) {
+static void quantize_group(const float *x, int64_t n, int8_t *q, float *scale, int16_t *sum4,
+                           float *scaled_sum) {
     float max = 0;
     bool finite = true;
     for (int64_t i = 0; i < n; i++) {
@@ -33,6 +35,7 @@ void optk_quantize_act__ref(const float *x, int64_t n, int64_t n_padded, int8_t 
     for (int64_t i = 0; i < n_padded; i += OPT_ACT_GROUP) {
         const int64_t n_here = opt_max_i64(0, opt_min_i64(OPT_ACT_GROUP, n - i));
         const int64_t group = i / OPT_ACT_GROUP;
-        quantize_group(x + opt_min_i64(i, n), n_here, q + i, scale + group, sum4 + i / 4, scaled_sum + group);
+        quantize_group(x + opt_min_i64(i, n), n_here, q + i, scale + group, sum4 + i / 4,
+                       scaled_sum + group);
     }
 }

@@ -1,4 +1,5 @@
-/* Reference rows of what surrounds the linear layers in a decoder block: double accumulation, written for reading. */
+/* Reference rows of what surrounds the linear layers in a decoder block: double accumulation,
+ * written for reading. */
 #include <math.h>
 
 #include "kern/half.h"
@@ -102,24 +103,24 @@ void optk_f32_to_f16__ref(const float *x, uint16_t *y, int64_t n) {
 }
 
 double optk_logsumexp__ref(const float *x, int64_t n, int64_t *argmax) {
-    int64_t best = 0;
-    for (int64_t i = 1; i < n; i++) {
-        best = x[i] > x[best] || isnan(x[best]) ? i : best;
+    int64_t best = -1;
+    bool has_nan = false;
+    for (int64_t i = 0; i < n; i++) {
+        if (isnan(x[i])) {
+            has_nan = true;
+        } else if (best < 0 || x[i] > x[best]) {
+            best = i;
+        }
     }
     if (argmax != NULL) {
-        *argmax = best;
+        *argmax = best < 0 ? 0 : best;
     }
-    const double max = (double)x[best];
-    if (isinf(x[best])) { /* all are -inf, or one is +inf: the difference below would be NaN */
-        double sum = 0;
-        for (int64_t i = 0; i < n; i++) {
-            sum += (double)x[i];
-        }
-        return isnan(sum) ? (double)NAN : max;
+    if (has_nan || isinf(x[best])) { /* the differences below would be NaN */
+        return has_nan ? (double)NAN : (double)x[best];
     }
     double sum = 0;
     for (int64_t i = 0; i < n; i++) {
-        sum += exp((double)x[i] - max);
+        sum += exp((double)x[i] - (double)x[best]);
     }
-    return max + log(sum);
+    return (double)x[best] + log(sum);
 }
