@@ -46,6 +46,8 @@ OPT_MUST_USE opt_status opt_source_add_tensors(opt_source *s, size_t file,
                                                const uint8_t *checksums);
 /** Sorts the tensors by name; INPUT for a name that comes twice, in one file or in two. */
 OPT_MUST_USE opt_status opt_source_finish(opt_source *s);
+/** Like opt_source_find, with what only the source knows. */
+opt_source_item *opt_source_find_item(opt_source *source, const char *name);
 /** Directory part of a path in the source's arena ("." if there is none), or NULL when out of
  * memory. */
 const char *opt_source_dir_of(opt_source *s, const char *path);

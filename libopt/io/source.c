@@ -118,13 +118,20 @@ static int compare_name(const void *key, const void *item) {
     return strcmp(key, ((const opt_source_item *)item)->tensor.name);
 }
 
+static const opt_source_item *find_item(const opt_source *source, const char *name) {
+    return source->n_items == 0 ? NULL
+                                : bsearch(name, source->items, (size_t)source->n_items,
+                                          sizeof *source->items, compare_name);
+}
+
 const opt_tensor *opt_source_find(const opt_source *source, const char *name) {
-    if (source->n_items == 0) {
-        return NULL;
-    }
-    const opt_source_item *const found =
-        bsearch(name, source->items, (size_t)source->n_items, sizeof *source->items, compare_name);
+    const opt_source_item *const found = find_item(source, name);
     return found != NULL ? &found->tensor : NULL;
+}
+
+opt_source_item *opt_source_find_item(opt_source *source, const char *name) {
+    const opt_source_item *const found = find_item(source, name);
+    return found != NULL ? &source->items[found - source->items] : NULL;
 }
 
 const opt_kv *opt_source_kv(const opt_source *source) { return source->kv; }
