@@ -1,5 +1,5 @@
 # Every tests/{unit,kern,format,golden,fault}/test_*.c is one cmocka program and one ctest whose
-# label is its folder; they may see libopt's inside. tests/cli/*.sh are run with the tools in PATH.
+# label is its folder; they may see libopt's inside. A folder of the program's name holds its parts. tests/cli/*.sh are run with the tools in PATH.
 pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 
 # Names of the tests that scripts/test.sh repeats under the thread sanitizer (label "threads").
@@ -15,7 +15,8 @@ foreach(main ${OPT_TEST_MAINS})
   get_filename_component(folder ${main} DIRECTORY)
   get_filename_component(labels ${folder} NAME)
   set(test ${labels}/${name})
-  add_executable(${name} ${main})
+  file(GLOB parts CONFIGURE_DEPENDS ${folder}/${name}/*.c)
+  add_executable(${name} ${main} ${parts})
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/libopt ${CMAKE_SOURCE_DIR}/tests)
   target_compile_definitions(${name} PRIVATE OPT_TESTDATA="${CMAKE_SOURCE_DIR}/testdata")
   target_link_libraries(${name} PRIVATE opt opt_flags PkgConfig::CMOCKA Threads::Threads m)
