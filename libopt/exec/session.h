@@ -1,6 +1,7 @@
 /**
- * Running a model: a session holds the KV cache and the activations of one sequence. The same code runs a prompt, one
- * token after the other, or windows of a text, and gives the same bits for all of them.
+ * Running a model: a session holds the KV cache and the activations of one sequence. The same code
+ * runs a prompt, one token after the other, or windows of a text, and gives the same bits for all
+ * of them.
  */
 #ifndef OPT_EXEC_SESSION_H
 #define OPT_EXEC_SESSION_H
@@ -20,20 +21,23 @@ typedef struct opt_session_options {
     int64_t n_batch; /**< tokens that run through the graph at once; 0: 512 */
 } opt_session_options;
 
-/** Plans the memory, allocates it, binds kernels. Errors: MEMORY (with the bytes needed), UNSUPPORTED. */
-OPT_MUST_USE opt_status opt_session_new(opt_ctx *ctx, const opt_model *model, const opt_session_options *options,
-                                        opt_session **out);
+/** Plans the memory, allocates it, binds kernels. Errors: MEMORY (with the bytes needed),
+ * UNSUPPORTED. */
+OPT_MUST_USE opt_status opt_session_new(opt_ctx *ctx, const opt_model *model,
+                                        const opt_session_options *options, opt_session **out);
 void opt_session_free(opt_session *s);
 
-/** Receives logits [n_rows, n_vocab] of the rows row0 .. of the tokens given to opt_session_eval; valid during the call. */
+/** Receives logits [n_rows, n_vocab] of the rows row0 .. of the tokens given to opt_session_eval;
+ * valid during the call. */
 typedef opt_status (*opt_logits_fn)(void *user, int64_t row0, int64_t n_rows, const float *logits);
 
 /**
- * Runs n tokens behind those already in the cache. Logits are computed for rows >= first_logits (n: none; n - 1: the last)
- * and handed to fn (which may be NULL when no logits are asked for) in pieces of bounded size. Token ids outside the vocabulary and a full cache are USAGE errors.
+ * Runs n tokens behind those already in the cache. Logits are computed for rows >= first_logits (n:
+ * none; n - 1: the last) and handed to fn (which may be NULL when no logits are asked for) in
+ * pieces of bounded size. Token ids outside the vocabulary and a full cache are USAGE errors.
  */
-OPT_MUST_USE opt_status opt_session_eval(opt_session *s, const int32_t *tokens, int64_t n, int64_t first_logits,
-                                         opt_logits_fn fn, void *user);
+OPT_MUST_USE opt_status opt_session_eval(opt_session *s, const int32_t *tokens, int64_t n,
+                                         int64_t first_logits, opt_logits_fn fn, void *user);
 
 /** Positions in the cache; cut it back to n_past. */
 int64_t opt_session_n_past(const opt_session *s);
@@ -43,14 +47,19 @@ int64_t opt_session_n_ctx(const opt_session *s);
 int64_t opt_session_n_vocab(const opt_session *s);
 
 /**
- * Capture hook: fn sees the node before it runs: its first input x [n_tokens, width_in] at positions pos0 .. . One hook
- * for each session; `node` NULL means every node. fn runs on the calling thread.
+ * Capture hook: fn sees the node before it runs: its first input x [n_tokens, width_in] at
+ * positions pos0 .. (NULL and 0 where that input are the token ids). The node of the logits is
+ * shown all rows, whether or not logits are asked for. One hook for each session; `node` NULL means
+ * every node, fn NULL removes the hook. fn runs on the calling thread; a status other than OPT_OK
+ * ends opt_session_eval with it. An unknown node is a USAGE error.
  */
-typedef opt_status (*opt_capture_fn)(void *user, const opt_node *node, const float *x, int64_t n_tokens, int64_t width_in,
-                                     int64_t pos0);
-OPT_MUST_USE opt_status opt_session_capture(opt_session *s, const char *node, opt_capture_fn fn, void *user);
+typedef opt_status (*opt_capture_fn)(void *user, const opt_node *node, const float *x,
+                                     int64_t n_tokens, int64_t width_in, int64_t pos0);
+OPT_MUST_USE opt_status opt_session_capture(opt_session *s, const char *node, opt_capture_fn fn,
+                                            void *user);
 
-/** How many linear weights run with int8 activations, and how many in f32 for want of a kernel (fast mode only). */
+/** How many linear weights run with int8 activations, and how many in f32 for want of a kernel
+ * (fast mode only). */
 void opt_session_compute_counts(const opt_session *s, int64_t *n_int8, int64_t *n_f32);
 /** Bytes of cache and activations. */
 uint64_t opt_session_bytes(const opt_session *s);

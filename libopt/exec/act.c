@@ -1,0 +1,84 @@
+#include "exec/session_impl.h"
+
+#include "base/num.h"
+
+enum { ACT_PAD = 64, ACT_GROUP = 32, ACT_TILE = 16 };
+
+/* Bytes of the four arrays for one token, each a multiple of 4; the codes stand first. */
+static size_t token_bytes(int64_t n_padded) {
+    const size_t n = (size_t)n_padded;
+    return n + 2 * (n / ACT_GROUP) * sizeof(float) + n / 4 * sizeof(int16_t);
+}
+
+void opt_exec_need_act(opt_session *s, int64_t width) {
+    const int64_t padded = opt_ceil_div(width, ACT_PAD) * ACT_PAD;
+    s->act.max_padded = opt_max_i64(s->act.max_padded, padded);
+}
+
+bool opt_act_bytes(const opt_act_buffer *act, int64_t n_batch, size_t *out) {
+    size_t bytes = 0;
+    return opt_mul_size((size_t)n_batch, token_bytes(act->max_padded), &bytes) &&
+           opt_add_size(bytes, 4 * 64, &bytes) && opt_align_size(bytes, 64, out);
+}
+
+static void *carve(char **at, size_t bytes) {
+    char *p = *at;
+    *at += (bytes + 63) & ~(size_t)63;
+    return p;
+}
+
+void opt_act_bind(opt_act_buffer *act, int64_t n_batch, void *memory) {
+    const size_t n = (size_t)n_batch * (size_t)act->max_padded;
+    char *at = memory;
+    act->q = carve(&at, n);
+    act->scale = carve(&at, n / ACT_GROUP * sizeof(float));
+    act->sum4 = carve(&at, n / 4 * sizeof(int16_t));
+    act->scaled_sum = carve(&at, n / ACT_GROUP * sizeof(float));
+    act->producer = -1;
+}
+
+typedef struct quantize_job {
+    const opt_session *s;
+    const float *x;
+    int64_t width, n_padded, n_tokens;
+} quantize_job;
+
+static opt_status quantize_tile(void *user, int64_t tile, int worker) {
+    const quantize_job *job = user;
+    const opt_act_buffer *act = &job->s->act;
+    (void)worker;
+    const int64_t end = opt_min_i64(job->n_tokens, (tile + 1) * ACT_TILE);
+    for (int64_t t = tile * ACT_TILE; t < end; t++) {
+        const int64_t at = t * job->n_padded;
+        job->s->kern->quantize_act(job->x + t * job->width, job->width, job->n_padded, act->q + at,
+                                   act->scale + at / ACT_GROUP, act->sum4 + at / 4,
+                                   act->scaled_sum + at / ACT_GROUP);
+    }
+    return OPT_OK;
+}
+
+opt_status opt_exec_quantized(opt_session *s, const opt_exec_node *x, const opt_run *run,
+                              opt_act_i8 *out) {
+    const int64_t width = x->in_width[0];
+    const int64_t n_padded = opt_ceil_div(width, ACT_PAD) * ACT_PAD;
+    if (s->act.producer != x->node->in[0]) {
+        quantize_job job = {.s = s,
+                            .x = opt_exec_in(x, 0, run),
+                            .width = width,
+                            .n_padded = n_padded,
+                            .n_tokens = run->n_tokens};
+        s->act.producer = -1;
+        const opt_status st =
+            opt_exec_for(s, opt_ceil_div(run->n_tokens, ACT_TILE), quantize_tile, &job);
+        if (st != OPT_OK) {
+            return st;
+        }
+        s->act.producer = x->node->in[0];
+    }
+    *out = (opt_act_i8){.q = s->act.q,
+                        .scale = s->act.scale,
+                        .sum4 = s->act.sum4,
+                        .scaled_sum = s->act.scaled_sum,
+                        .n_padded = n_padded};
+    return OPT_OK;
+}

@@ -1,0 +1,30 @@
+/** KV cache: keys and values of every attention node, head by head, in f32 or f16. */
+#ifndef OPT_EXEC_CACHE_H
+#define OPT_EXEC_CACHE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kern/kern.h"
+
+/** Cache of one attention node. Keys [n_heads_kv, n_ctx, d], values [n_heads_kv, n_ctx, d_v]. */
+typedef struct opt_cache {
+    bool half;       /* f16 instead of f32 */
+    int64_t n_heads; /* key/value heads */
+    int64_t n_ctx, d, d_v;
+    void *k, *v;
+} opt_cache;
+
+/** Bytes of keys and of values together; false on overflow. */
+bool opt_cache_bytes(const opt_cache *c, size_t *out);
+/** Gives the cache its memory (64-byte aligned). */
+void opt_cache_bind(opt_cache *c, void *memory);
+/** Stores keys [n, k_stride] and values [n, v_stride] of one head at positions pos0 .. . */
+void opt_cache_store(const opt_cache *c, const opt_kern *kern, int64_t head, int64_t pos0,
+                     int64_t n, const float *k, int64_t k_stride, const float *v, int64_t v_stride);
+/** One query head over positions begin .. end-1 of a key/value head; see opt_kern.attend_f32.
+ * scores [end - begin]. */
+void opt_cache_attend(const opt_cache *c, const opt_kern *kern, int64_t head, const float *q,
+                      int64_t begin, int64_t end, float scale, float *scores, float *out);
+
+#endif

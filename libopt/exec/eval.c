@@ -1,0 +1,134 @@
+/* Running tokens through the graph. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "exec/session_impl.h"
+
+/* Whether all values are finite; looks at the exponents only, which vectorises. */
+static bool all_finite(const float *x, int64_t n) {
+    uint32_t bad = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits = 0;
+        memcpy(&bits, &x[i], sizeof bits);
+        bad |= (bits & 0x7f800000U) == 0x7f800000U;
+    }
+    return bad == 0;
+}
+
+static opt_status show(opt_session *s, const opt_exec_node *x, const opt_run *run) {
+    if (s->capture == NULL || (s->capture_node >= 0 && s->capture_node != x->idx)) {
+        return OPT_OK;
+    }
+    return s->capture(s->capture_user, x->node, x->in[0], run->n_tokens, x->in_width[0], run->pos0);
+}
+
+static opt_status check_outputs(opt_session *s, const opt_exec_node *x, const opt_run *run) {
+    for (int64_t t = 0; t < run->n_tokens; t++) {
+        if (!all_finite(x->out + t * x->node->width, x->node->width)) {
+            return opt_fail(s->ctx, OPT_ERR_NUMERIC, x->node->name,
+                            "its output at position %" PRId64 " is not finite", run->pos0 + t);
+        }
+    }
+    return OPT_OK;
+}
+
+/* All steps but the logits. `check` looks at every output: it is slow, and only used to find where
+ * things went wrong. */
+static opt_status run_steps(opt_session *s, const opt_run *run, bool check, bool capture) {
+    opt_status st = OPT_OK;
+    s->act.producer = -1;
+    for (int i = 0; i < s->n_steps; i++) {
+        opt_exec_node *x = &s->nodes[s->steps[i].first];
+        const int n = s->steps[i].n;
+        for (int j = 0; capture && j < n; j++) {
+            OPT_TRY(show(s, &x[j], run));
+        }
+        if (x->idx == s->model->logits) {
+            continue;
+        }
+        OPT_TRY(x->row->forward(s, x, n, run));
+        for (int j = 0; check && j < n; j++) {
+            OPT_TRY(check_outputs(s, &x[j], run));
+        }
+    }
+    st = opt_check_cancel(s->ctx);
+done:
+    return st;
+}
+
+/* Names the node where non-finite values begin: runs the batch again and looks at everything. */
+static opt_status blame_non_finite(opt_session *s, const opt_run *run, int64_t row) {
+    const opt_status st = run_steps(s, run, true, false);
+    if (st != OPT_OK) {
+        return st;
+    }
+    return opt_fail(s->ctx, OPT_ERR_NUMERIC, s->model->nodes[s->model->logits].name,
+                    "the logits at position %" PRId64 " are not finite", run->pos0 + row);
+}
+
+/* Logits of rows first .. n_tokens-1 of the run, in pieces. `done_rows` were in earlier batches of
+ * the same call. */
+static opt_status give_logits(opt_session *s, const opt_run *run, int64_t first, int64_t done_rows,
+                              opt_logits_fn fn, void *user) {
+    opt_status st = OPT_OK;
+    opt_exec_node *x = &s->nodes[s->model->logits];
+    const int64_t width = x->node->width;
+    for (int64_t row = first; row < run->n_tokens; row += s->logits_rows) {
+        const int64_t n = opt_min_i64(s->logits_rows, run->n_tokens - row);
+        const opt_run piece = {
+            .tokens = run->tokens + row, .n_tokens = n, .pos0 = run->pos0 + row, .row0 = row};
+        s->act.producer = -1;
+        OPT_TRY(x->row->forward(s, x, 1, &piece));
+        for (int64_t t = 0; t < n; t++) {
+            if (!all_finite(s->logits + t * width, width)) {
+                return blame_non_finite(s, run, row + t);
+            }
+        }
+        OPT_TRY(fn(user, done_rows + row, n, s->logits));
+    }
+done:
+    return st;
+}
+
+static opt_status check_request(const opt_session *s, const int32_t *tokens, int64_t n,
+                                int64_t first_logits, opt_logits_fn fn) {
+    const int64_t n_vocab = s->model->hp.n_vocab;
+    if (n < 0 || first_logits < 0 || (first_logits < n && fn == NULL)) {
+        return opt_fail(s->ctx, OPT_ERR_USAGE, NULL,
+                        "%" PRId64 " tokens with logits from row %" PRId64 " on", n, first_logits);
+    }
+    if (n > s->n_ctx - s->n_past) {
+        return opt_fail(s->ctx, OPT_ERR_USAGE, NULL,
+                        "the context of %" PRId64 " positions is full: %" PRId64 " used, %" PRId64
+                        " more asked for",
+                        s->n_ctx, s->n_past, n);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        if (tokens[i] < 0 || tokens[i] >= n_vocab) {
+            return opt_fail(s->ctx, OPT_ERR_USAGE, NULL,
+                            "token %" PRId64 " is %" PRId32 ", outside the vocabulary of %" PRId64,
+                            i, tokens[i], n_vocab);
+        }
+    }
+    return OPT_OK;
+}
+
+opt_status opt_session_eval(opt_session *s, const int32_t *tokens, int64_t n, int64_t first_logits,
+                            opt_logits_fn fn, void *user) {
+    opt_status st = OPT_OK;
+    const int64_t n_past = s->n_past;
+    OPT_TRY(check_request(s, tokens, n, first_logits, fn));
+    for (int64_t at = 0; at < n; at += s->n_batch) {
+        const opt_run run = {
+            .tokens = tokens + at, .n_tokens = opt_min_i64(s->n_batch, n - at), .pos0 = s->n_past};
+        OPT_TRY(run_steps(s, &run, false, true));
+        OPT_TRY(give_logits(s, &run, opt_max_i64(0, first_logits - at), at, fn, user));
+        s->n_past += run.n_tokens;
+    }
+done:
+    if (st != OPT_OK) {
+        s->n_past = n_past;
+    }
+    return st;
+}

@@ -1,0 +1,187 @@
+#include <string.h>
+
+#include "base/num.h"
+#include "exec/exec.h"
+
+enum {
+    MIN_ROWS = 32,  /* of a tile */
+    MAX_TILES = 64, /* of one node, when few tokens run */
+    PREFILL_ROWS = 64,
+    PREFILL_TOKENS =
+        128, /* of a tile; more would not fit in the second-level cache beside the weights */
+    FEW_TOKENS = 8,
+    SCRATCH_BYTES = 256 << 10 /* weights decoded at once */
+};
+
+/* How a weight is multiplied. */
+typedef enum linear_mode {
+    MODE_I8,    /* stored blocks times int8 activations */
+    MODE_F32,   /* stored rows are f32 already */
+    MODE_DECODE /* rows are decoded to f32 tile by tile */
+} linear_mode;
+
+typedef struct linear_state {
+    linear_mode mode;
+    const opt_tensor *w; /* [n_out, n_in] */
+    size_t row_bytes;
+    const float *bias; /* [n_out] or NULL */
+    opt_kspec spec;
+    void (*linear_i8)(const opt_kspec *s, const void *w, size_t row_bytes, const opt_act_i8 *x,
+                      float *y, int64_t ldy, int64_t n_rows, int64_t n_tokens, int64_t k);
+    int64_t n_out, n_in;
+    int64_t decode_rows; /* MODE_DECODE: rows that fit in the scratch */
+} linear_state;
+
+static linear_mode choose_mode(const opt_session *s, linear_state *l) {
+    const opt_format *f = l->w->format;
+    const opt_kern *kern = opt_exec_kern(s);
+    l->spec = (opt_kspec){.kfmt = f->kfmt,
+                          .bits = f->bits,
+                          .group = (int)f->block_elems,
+                          .symmetric = f->symmetric,
+                          .block_bytes = f->block_bytes};
+    l->linear_i8 = f->kfmt < OPT_KFMT_COUNT ? kern->linear_i8[f->kfmt] : NULL;
+    if (!opt_exec_is_exact(s) && l->linear_i8 != NULL) {
+        return MODE_I8;
+    }
+    /* Mapped files may place floats at any byte. */
+    const bool aligned = (uintptr_t)l->w->data % sizeof(float) == 0;
+    return f->kfmt == OPT_KFMT_F32 && aligned ? MODE_F32 : MODE_DECODE;
+}
+
+static opt_status prepare(opt_session *s, opt_exec_node *x) {
+    linear_state *l = opt_exec_alloc(s, 1, sizeof *l);
+    if (l == NULL) {
+        return OPT_ERR_MEMORY;
+    }
+    x->state = l;
+    l->w = opt_node_weight(opt_exec_model(s), x->node, 0)->tensor;
+    l->n_out = x->node->width;
+    l->n_in = x->in_width[0];
+    l->row_bytes = l->w->bytes / (size_t)l->n_out;
+    l->mode = choose_mode(s, l);
+    if (l->mode == MODE_I8) {
+        opt_exec_need_act(s, l->n_in);
+    } else if (l->mode == MODE_DECODE) {
+        const int64_t fit = SCRATCH_BYTES / ((int64_t)sizeof(float) * l->n_in);
+        l->decode_rows = opt_max_i64(8, fit / 8 * 8);
+        l->decode_rows = opt_min_i64(l->decode_rows, PREFILL_ROWS);
+        opt_exec_need_scratch(s, (size_t)(l->decode_rows * l->n_in) * sizeof(float));
+    }
+    opt_exec_count_linear(s, l->mode == MODE_I8);
+    return opt_exec_vector(s, x, 1, &l->bias);
+}
+
+/* Matrices that read the same rows: q, k, v or gate, up. */
+static bool joins(const opt_exec_node *first, const opt_exec_node *next) {
+    const linear_state *a = first->state, *b = next->state;
+    return first->node->in[0] == next->node->in[0] && (a->mode == MODE_I8) == (b->mode == MODE_I8);
+}
+
+/* The tiles of one node: rows x tokens. The cut changes no result, see kern.h. */
+typedef struct tile_grid {
+    int64_t n_rows, n_tokens; /* of a tile */
+    int64_t n_row_tiles, n_token_tiles;
+} tile_grid;
+
+typedef struct linear_job {
+    const opt_session *s;
+    const opt_exec_node *x; /* [n] */
+    int n;
+    const opt_run *run;
+    opt_act_i8 act; /* MODE_I8 */
+    tile_grid grid[OPT_STEP_MAX_NODES];
+} linear_job;
+
+static tile_grid make_grid(const linear_state *l, int64_t n_tokens) {
+    tile_grid g = {.n_rows = PREFILL_ROWS, .n_tokens = PREFILL_TOKENS};
+    if (n_tokens <= FEW_TOKENS) {
+        g.n_rows = opt_ceil_div(opt_ceil_div(l->n_out, MAX_TILES), MIN_ROWS) * MIN_ROWS;
+    }
+    if (l->mode == MODE_DECODE) { /* every row is decoded once, for all tokens */
+        g.n_tokens = n_tokens;
+    }
+    g.n_row_tiles = opt_ceil_div(l->n_out, g.n_rows);
+    g.n_token_tiles = opt_ceil_div(n_tokens, g.n_tokens);
+    return g;
+}
+
+static void add_bias(const linear_state *l, float *y, int64_t row0, int64_t n_rows,
+                     int64_t n_tokens) {
+    for (int64_t t = 0; l->bias != NULL && t < n_tokens; t++) {
+        for (int64_t r = 0; r < n_rows; r++) {
+            y[t * l->n_out + r] += l->bias[row0 + r];
+        }
+    }
+}
+
+static opt_act_i8 act_rows(const opt_act_i8 *act, int64_t t0) {
+    const int64_t at = t0 * act->n_padded;
+    return (opt_act_i8){.q = act->q + at,
+                        .scale = act->scale + at / 32,
+                        .sum4 = act->sum4 + at / 4,
+                        .scaled_sum = act->scaled_sum + at / 32,
+                        .n_padded = act->n_padded};
+}
+
+static void multiply_decoded(const linear_job *job, const linear_state *l, const float *in,
+                             float *y, int64_t row0, int64_t n_rows, int64_t n_tokens, int worker) {
+    const opt_kern *kern = opt_exec_kern(job->s);
+    float *rows = opt_exec_scratch(job->s, worker);
+    for (int64_t r = 0; r < n_rows; r += l->decode_rows) {
+        const int64_t n = opt_min_i64(l->decode_rows, n_rows - r);
+        opt_tensor_decode_rows(l->w, kern, row0 + r, n, rows);
+        kern->linear_f32(rows, l->n_in, in, l->n_in, y + r, l->n_out, n, n_tokens, l->n_in);
+    }
+}
+
+static opt_status linear_tile(void *user, int64_t tile, int worker) {
+    const linear_job *job = user;
+    const opt_kern *kern = opt_exec_kern(job->s);
+    int i = 0;
+    while (tile >= job->grid[i].n_row_tiles * job->grid[i].n_token_tiles) {
+        tile -= job->grid[i].n_row_tiles * job->grid[i].n_token_tiles;
+        i++;
+    }
+    const tile_grid *g = &job->grid[i];
+    const opt_exec_node *x = &job->x[i];
+    const linear_state *l = x->state;
+    const int64_t row0 = tile / g->n_token_tiles * g->n_rows,
+                  t0 = tile % g->n_token_tiles * g->n_tokens;
+    const int64_t n_rows = opt_min_i64(g->n_rows, l->n_out - row0);
+    const int64_t n_tokens = opt_min_i64(g->n_tokens, job->run->n_tokens - t0);
+    const float *in = opt_exec_in(x, 0, job->run) + t0 * l->n_in;
+    const uint8_t *w = l->w->data + (size_t)row0 * l->row_bytes;
+    float *y = x->out + t0 * l->n_out + row0;
+    if (l->mode == MODE_I8) {
+        const opt_act_i8 act = act_rows(&job->act, t0);
+        l->linear_i8(&l->spec, w, l->row_bytes, &act, y, l->n_out, n_rows, n_tokens, l->n_in);
+    } else if (l->mode == MODE_F32) {
+        kern->linear_f32((const float *)(const void *)w, l->n_in, in, l->n_in, y, l->n_out, n_rows,
+                         n_tokens, l->n_in);
+    } else {
+        multiply_decoded(job, l, in, y, row0, n_rows, n_tokens, worker);
+    }
+    add_bias(l, y, row0, n_rows, n_tokens);
+    return OPT_OK;
+}
+
+static opt_status forward(opt_session *s, opt_exec_node *x, int n, const opt_run *run) {
+    linear_job job = {.s = s, .x = x, .n = n, .run = run};
+    int64_t n_tiles = 0;
+    if (((const linear_state *)x->state)->mode == MODE_I8) {
+        const opt_status st = opt_exec_quantized(s, x, run, &job.act);
+        if (st != OPT_OK) {
+            return st;
+        }
+    }
+    for (int i = 0; i < n; i++) {
+        job.grid[i] = make_grid(x[i].state, run->n_tokens);
+        n_tiles += job.grid[i].n_row_tiles * job.grid[i].n_token_tiles;
+    }
+    return opt_exec_for(s, n_tiles, linear_tile, &job);
+}
+
+extern const opt_exec_op opt_exec_linear;
+const opt_exec_op opt_exec_linear = {
+    .op = &opt_op_linear, .joins = joins, .prepare = prepare, .forward = forward};

@@ -1,0 +1,33 @@
+#include "base/num.h"
+#include "exec/exec.h"
+
+typedef struct swiglu_job {
+    const opt_exec_node *x;
+    const opt_kern *kern;
+    const opt_run *run;
+    int64_t tile; /* tokens */
+} swiglu_job;
+
+static opt_status swiglu_tile(void *user, int64_t tile, int worker) {
+    const swiglu_job *job = user;
+    const int64_t width = job->x->node->width;
+    (void)worker;
+    const int64_t begin = tile * job->tile,
+                  end = opt_min_i64(job->run->n_tokens, begin + job->tile);
+    for (int64_t t = begin; t < end; t++) {
+        job->kern->swiglu(opt_exec_in(job->x, 0, job->run) + t * width,
+                          opt_exec_in(job->x, 1, job->run) + t * width, job->x->out + t * width,
+                          width);
+    }
+    return OPT_OK;
+}
+
+static opt_status forward(opt_session *s, opt_exec_node *x, int n, const opt_run *run) {
+    (void)n; /* never joined */
+    swiglu_job job = {
+        .x = x, .kern = opt_exec_kern(s), .run = run, .tile = opt_exec_token_tile(x->node->width)};
+    return opt_exec_for(s, opt_ceil_div(run->n_tokens, job.tile), swiglu_tile, &job);
+}
+
+extern const opt_exec_op opt_exec_swiglu;
+const opt_exec_op opt_exec_swiglu = {.op = &opt_op_swiglu, .in_place = true, .forward = forward};

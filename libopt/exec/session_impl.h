@@ -1,0 +1,51 @@
+/** The session's fields. Included by session.c, eval.c and act.c only; ops go through exec/exec.h.
+ */
+#ifndef OPT_EXEC_SESSION_IMPL_H
+#define OPT_EXEC_SESSION_IMPL_H
+
+#include "exec/cache.h"
+#include "exec/exec.h"
+#include "exec/plan.h"
+
+/** Activations in int8, of one producer's rows at a time. */
+typedef struct opt_act_buffer {
+    int64_t max_padded; /* widest input that is ever quantized, padded to 64; 0: none is */
+    int8_t *q;          /* [n_batch, max_padded] */
+    float *scale;       /* [n_batch, max_padded / 32] */
+    int16_t *sum4;      /* [n_batch, max_padded / 4] */
+    float *scaled_sum;  /* [n_batch, max_padded / 32] */
+    int producer;       /* node whose rows are in there; -1: none */
+} opt_act_buffer;
+
+struct opt_session {
+    opt_ctx *ctx;
+    const opt_model *model;
+    const opt_kern *kern;
+    opt_arena *arena;
+    bool exact;
+    int64_t n_ctx, n_batch, n_past;
+
+    opt_exec_node *nodes; /* [model->n_nodes] */
+    opt_step *steps;      /* [n_steps] */
+    int n_steps;
+    opt_cache *caches; /* [model->n_caches] */
+
+    opt_act_buffer act;
+    size_t scratch_bytes; /* of each worker */
+    uint8_t *scratch;     /* [n_workers, scratch_bytes] */
+    float *logits;        /* [logits_rows, width of the logits] */
+    int64_t logits_rows;
+    void *block;    /* the one allocation behind caches, activations, scratch and logits */
+    uint64_t bytes; /* block and what the ops hold */
+
+    int64_t n_int8, n_f32;
+    opt_capture_fn capture;
+    void *capture_user;
+    int capture_node; /* -1: every node */
+};
+
+/** Sizes of the quantized activations, and their pointers into a block. */
+bool opt_act_bytes(const opt_act_buffer *act, int64_t n_batch, size_t *out);
+void opt_act_bind(opt_act_buffer *act, int64_t n_batch, void *memory);
+
+#endif
