@@ -65,3 +65,11 @@ if(NOT OPT_SANITIZE AND NOT OPT_FUZZ) # instrumentation adds variables
     COMMAND ${CMAKE_SOURCE_DIR}/scripts/check_globals.sh $<TARGET_FILE:opt>)
   set_tests_properties(style/globals PROPERTIES LABELS style TIMEOUT 120)
 endif()
+
+if(OPT_SANITIZE) # out of memory is a case that is tested: the allocator must return NULL
+  get_property(all_tests DIRECTORY PROPERTY TESTS)
+  set_property(TEST ${all_tests} APPEND PROPERTY ENVIRONMENT
+    "ASAN_OPTIONS=allocator_may_return_null=1:detect_stack_use_after_return=1:strict_string_checks=1"
+    "UBSAN_OPTIONS=print_stacktrace=1"
+    "TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:allocator_may_return_null=1")
+endif()

@@ -32,4 +32,4 @@ set -- "$@" -runs="$runs" -timeout=10 -rss_limit_mb=4096 -print_final_stats=1 \
     -artifact_prefix="build-fuzz/findings/$parser/"
 if [ -f "tests/fuzz/$parser.dict" ]; then set -- "$@" -dict="tests/fuzz/$parser.dict"; fi
 echo "build-fuzz/fuzz_$parser $corpus $*"
-"build-fuzz/fuzz_$parser" "$corpus" "$@"
+ASAN_OPTIONS=${ASAN_OPTIONS:-allocator_may_return_null=1} "build-fuzz/fuzz_$parser" "$corpus" "$@"

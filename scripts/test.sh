@@ -36,9 +36,6 @@ launcher=()
 if command -v ccache >/dev/null || [ $install -eq 1 ]; then
     launcher=(-DCMAKE_C_COMPILER_LAUNCHER=ccache)
 fi
-export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:strict_string_checks=1}
-export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
-export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1:second_deadlock_stack=1}
 
 # note STAGE SECONDS PASSED FAILED TEXT
 note() {
