@@ -29,3 +29,6 @@ foreach(source ${OPT_SOURCES})
   endif()
   set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${isa_flags}")
 endforeach()
+# What --version names.
+set_source_files_properties(${CMAKE_SOURCE_DIR}/libopt/base/text.c PROPERTIES COMPILE_DEFINITIONS
+  "OPT_LIBRARIES=\"jansson ${JANSSON_VERSION}, PCRE2 ${PCRE2_VERSION}, utf8proc ${UTF8PROC_VERSION}, xxHash ${XXHASH_VERSION}, OpenSSL ${CRYPTO_VERSION}\"")

@@ -1,4 +1,5 @@
-/** infer-run: generate, perplexity, compare, inspect, bench on a checkpoint directory or a GGUF file. */
+/** infer-run: generate, perplexity, compare, inspect, bench on a checkpoint directory or a GGUF
+ * file. */
 #ifndef OPT_INFER_H
 #define OPT_INFER_H
 
@@ -7,6 +8,7 @@
 #include <stdint.h>
 
 #include "opt/ctx.h"
+#include "opt/text.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -16,18 +18,19 @@ extern "C" {
 typedef struct opt_runner opt_runner;
 
 typedef struct opt_runner_options {
-    bool exact;          /**< --compute exact: f32 activations */
-    int64_t n_ctx;       /**< 0: what the job needs */
+    bool exact;    /**< --compute exact: f32 activations */
+    int64_t n_ctx; /**< 0: what the job needs */
 } opt_runner_options;
 
-OPT_MUST_USE opt_status opt_runner_open(opt_ctx *ctx, const char *path, const opt_runner_options *options,
-                                        opt_runner **out);
+OPT_MUST_USE opt_status opt_runner_open(opt_ctx *ctx, const char *path,
+                                        const opt_runner_options *options, opt_runner **out);
 void opt_runner_close(opt_runner *r);
 
 /** Whether a BOS token starts a text. */
 typedef enum opt_bos { OPT_BOS_AUTO, OPT_BOS_NONE } opt_bos;
 
-/** Sampling: zero-initialised means greedy. Applied in this order: repetition, presence, top-k, top-p, min-p, temperature. */
+/** Sampling: zero-initialised means greedy. Applied in this order: repetition, presence, top-k,
+ * top-p, min-p, temperature. */
 typedef struct opt_sampling {
     double temperature;        /**< 0: greedy */
     int64_t top_k;             /**< 0: off */
@@ -62,14 +65,15 @@ typedef struct opt_generate_result {
     void *impl;
 } opt_generate_result;
 
-OPT_MUST_USE opt_status opt_generate(opt_ctx *ctx, opt_runner *r, const opt_generate_options *options,
+OPT_MUST_USE opt_status opt_generate(opt_ctx *ctx, opt_runner *r,
+                                     const opt_generate_options *options,
                                      opt_generate_result *result);
 void opt_generate_result_free(opt_generate_result *result);
 
 typedef enum opt_ppl_convention {
     OPT_PPL_FULL,     /**< consecutive windows of ctx tokens, tokens 1 .. ctx-1 of each scored */
-    OPT_PPL_LLAMA_CPP /**< the same windows, only tokens ctx/2+1 .. ctx-1 scored; BOS replaces the first token where the
-                           tokenizer adds one */
+    OPT_PPL_LLAMA_CPP /**< the same windows, only tokens ctx/2+1 .. ctx-1 scored; BOS replaces the
+                         first token where the tokenizer adds one */
 } opt_ppl_convention;
 
 typedef struct opt_eval_options {
@@ -82,8 +86,10 @@ typedef struct opt_eval_options {
 } opt_eval_options;
 
 typedef struct opt_ppl_result {
+    opt_ppl_convention convention;
     int64_t n_text_tokens, n_windows, n_scored, ctx;
-    double nll, nll_stderr; /**< mean negative log-likelihood (nats) and its standard error over tokens */
+    double nll,
+        nll_stderr; /**< mean negative log-likelihood (nats) and its standard error over tokens */
     double ppl, ppl_low, ppl_high; /**< 95 % interval */
     double seconds;
 } opt_ppl_result;
@@ -97,14 +103,16 @@ typedef struct opt_mean {
 } opt_mean;
 
 typedef struct opt_compare_result {
+    opt_ppl_convention convention;
     int64_t n_windows, n_scored, ctx;
     opt_mean kld; /**< KL(reference || model) in nats, per token */
     double kld_median, kld_p90, kld_p95, kld_p99, kld_p999, kld_max;
-    opt_mean same_top1;    /**< fraction of tokens whose most likely next token agrees */
-    opt_mean delta_p;      /**< change of the true token's probability */
+    opt_mean same_top1; /**< fraction of tokens whose most likely next token agrees */
+    opt_mean delta_p;   /**< change of the true token's probability */
     double delta_p_rms;
     double ppl_reference, ppl_model;
-    opt_mean ln_ppl_ratio; /**< mean of the paired difference of log-likelihoods, with paired error */
+    opt_mean
+        ln_ppl_ratio; /**< mean of the paired difference of log-likelihoods, with paired error */
     double seconds;
 } opt_compare_result;
 
@@ -117,7 +125,8 @@ typedef struct opt_bench_options {
 
 typedef struct opt_bench_result {
     int64_t n_prompt, n_gen, n_repeats;
-    double prompt_tps, prompt_tps_min, prompt_tps_max; /**< tokens/s: median and range over the repeats */
+    double prompt_tps, prompt_tps_min,
+        prompt_tps_max; /**< tokens/s: median and range over the repeats */
     double gen_tps, gen_tps_min, gen_tps_max;
     double gen_bytes_per_token; /**< weight bytes that one generated token reads */
 } opt_bench_result;
@@ -127,7 +136,6 @@ OPT_MUST_USE opt_status opt_bench(opt_ctx *ctx, opt_runner *r, const opt_bench_o
 
 /** Everything `inspect` shows, as one JSON document (0-terminated); free with opt_text_free. */
 OPT_MUST_USE opt_status opt_inspect_json(opt_ctx *ctx, const char *path, bool verify, char **out);
-void opt_text_free(opt_ctx *ctx, char *text);
 
 #ifdef __cplusplus
 }

@@ -12,27 +12,30 @@
 extern "C" {
 #endif
 
-/** What to do where a format cannot hold a width; tried in the order padding, own type, next type, as far as allowed. */
+/** What to do where a format cannot hold a width; tried in the order padding, own type, next type,
+ * as far as allowed. */
 enum {
     OPT_WIDTH_PAD = 1 << 0, /**< zero-pad feed-forward widths (function-preserving) */
-    OPT_WIDTH_OWN = 1 << 1, /**< use the own integer type of the same bits (file then needs Lathe to run) */
+    OPT_WIDTH_OWN =
+        1 << 1, /**< use the own integer type of the same bits (file then needs Lathe to run) */
     OPT_WIDTH_NEXT = 1 << 2 /**< use the next larger stock type that fits, at last f16 */
 };
 
 typedef struct opt_quantize_options {
-    const char *input;  /**< checkpoint directory, .safetensors or float GGUF */
-    const char *output; /**< GGUF file */
-    const char *format; /**< format of linear weights, such as "q4_0" */
+    const char *input;        /**< checkpoint directory, .safetensors or float GGUF */
+    const char *output;       /**< GGUF file */
+    const char *format;       /**< format of linear weights, such as "q4_0" */
     const char *const *rules; /**< "PATTERN:key=value", later rules win */
     size_t n_rules;
-    unsigned width_policy;    /**< OPT_WIDTH_* bits; 0: refuse with the list of tensors */
-    bool allow_requantize;    /**< accept a quantized input */
+    unsigned width_policy; /**< OPT_WIDTH_* bits; 0: refuse with the list of tensors */
+    bool allow_requantize; /**< accept a quantized input */
     bool force, dry_run;
 } opt_quantize_options;
 
 /** Planned or finished treatment of one tensor. Strings live as long as the result. */
 typedef struct opt_tensor_result {
-    const char *name, *role, *source_format, *format, *action; /**< action: quantized, copied, converted, padded, dropped */
+    const char *name, *role, *source_format, *format,
+        *action;      /**< action: quantized, copied, converted, padded, dropped */
     const char *note; /**< "" or why the format differs from what was asked for */
     int64_t n_rows, n_cols;
     uint64_t source_bytes, bytes;
@@ -42,7 +45,7 @@ typedef struct opt_tensor_result {
 
 typedef struct opt_quantize_result {
     uint64_t source_bytes, file_bytes; /**< input files; output file, exact also in a dry run */
-    uint64_t peak_memory;              /**< predicted (dry run) or seen, bytes of anonymous memory */
+    uint64_t peak_memory; /**< predicted (dry run) or seen, bytes of anonymous memory */
     double bits_per_weight;
     double seconds;
     int64_t n_tensors;
@@ -51,7 +54,8 @@ typedef struct opt_quantize_result {
 } opt_quantize_result;
 
 /** Runs or plans the job. The result is owned by the caller: opt_quantize_result_free. */
-OPT_MUST_USE opt_status opt_quantize(opt_ctx *ctx, const opt_quantize_options *options, opt_quantize_result *result);
+OPT_MUST_USE opt_status opt_quantize(opt_ctx *ctx, const opt_quantize_options *options,
+                                     opt_quantize_result *result);
 
 typedef struct opt_pack_options {
     const char *input, *output;
@@ -59,7 +63,8 @@ typedef struct opt_pack_options {
     bool force, dry_run;
 } opt_pack_options;
 
-OPT_MUST_USE opt_status opt_pack(opt_ctx *ctx, const opt_pack_options *options, opt_quantize_result *result);
+OPT_MUST_USE opt_status opt_pack(opt_ctx *ctx, const opt_pack_options *options,
+                                 opt_quantize_result *result);
 
 void opt_quantize_result_free(opt_quantize_result *result);
 

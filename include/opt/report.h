@@ -1,0 +1,70 @@
+/** Results as JSON (schema "lathe.report/1", see docs/REPORT.md) and as text for people; and
+ * quality gates. */
+#ifndef OPT_REPORT_H
+#define OPT_REPORT_H
+
+#include "opt/infer.h"
+#include "opt/quantize.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum opt_verdict {
+    OPT_VERDICT_PASS,        /**< the limit holds with 95 % confidence */
+    OPT_VERDICT_FAIL,        /**< the limit is broken with 95 % confidence */
+    OPT_VERDICT_INCONCLUSIVE /**< the interval contains the limit: measure more tokens */
+} opt_verdict;
+
+/** A limit on a measurement with a confidence interval. */
+typedef struct opt_gate {
+    const char *name; /**< the option that set it, such as "max-kld" */
+    double limit;
+    bool at_least; /**< the value must not be below the limit; otherwise not above */
+    double value, low, high;
+    opt_verdict verdict;
+} opt_gate;
+
+/** Fills `gate` for a value with 95 % interval [low, high]. */
+void opt_gate_set(opt_gate *gate, const char *name, double limit, bool at_least, double value,
+                  double low, double high);
+
+/** What a tool has to say at its end: a view, everything borrowed. Zero-initialise; absent results
+ * are NULL. */
+typedef struct opt_report {
+    const char *tool, *command; /**< command: NULL for tools of one command */
+    const char *const *inputs;  /**< paths; only their base names are shown */
+    size_t n_inputs;
+    const char *output;
+    bool dry_run;
+
+    const opt_quantize_result *quantize; /**< of quantize and pack */
+    const opt_generate_result *generate;
+    const char *generated_text; /**< [generated_bytes] */
+    size_t generated_bytes;
+    const opt_ppl_result *perplexity;
+    const opt_compare_result *compare;
+    const opt_bench_result *bench;
+    const char *inspect; /**< the document of opt_inspect_json */
+
+    const opt_gate *gates;
+    size_t n_gates;
+
+    opt_status status; /**< how the tool ends; with error_* unset the message is the context's */
+    const char *error_object, *error_message;
+} opt_report;
+
+/** The report as one JSON document with a newline at its end. Free with opt_text_free. */
+OPT_MUST_USE opt_status opt_report_json(opt_ctx *ctx, const opt_report *report, char **out);
+
+/**
+ * The results as text for a terminal of 80 columns or more; foreign strings are escaped. Warnings
+ * and errors are not part of it. `verbosity` > 0 lists every tensor. Free with opt_text_free.
+ */
+OPT_MUST_USE opt_status opt_report_text(opt_ctx *ctx, const opt_report *report, int verbosity,
+                                        char **out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,396 @@
+/*
+ * Tiles of all tensors form one sequence, cut into windows. While the threads encode window i + 1,
+ * one of them first appends window i to the file; so encoding and writing overlap, whatever the
+ * number of threads, and memory is bounded by two windows and two tiles a thread.
+ */
+#include "flow/emit.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/num.h"
+#include "base/pool.h"
+
+#define WINDOW_PIECES 256
+#define WINDOW_BYTES ((size_t)4 << 20)
+
+/** One tile of one tensor in a window. */
+typedef struct piece {
+    int64_t tensor;
+    int64_t row0, n_rows;
+    size_t off, bytes; /* in the window's buffer */
+    double err, ref;   /* sum (w - w')^2, sum w^2 */
+} piece;
+
+typedef struct window {
+    piece pieces[WINDOW_PIECES];
+    int n;
+    size_t used;
+    uint8_t *bytes; /* [capacity] */
+} window;
+
+/** What one worker needs: a tile decoded and, after encoding, decoded again. */
+typedef struct scratch {
+    float *w, *back; /* [tile_elems] each */
+    void *method;
+} scratch;
+
+typedef struct engine {
+    opt_plan *plan;
+    const opt_kern *kern;
+    opt_gguf_writer *writer;
+    window windows[2];
+    size_t window_bytes;
+    scratch *scratch; /* [n_threads] */
+    int n_scratch;
+    window *current, *previous; /* previous: encoded, not yet written; NULL at the start */
+    int64_t next_tensor, next_row;
+    struct {
+        double err, ref;
+    } * sums; /* [plan->n], in order of tiles */
+    double done_bytes, total_bytes;
+} engine;
+
+/** Rows of the source that a tile of the output comes from: fewer where zero rows are appended. */
+static int64_t source_rows(const opt_plan_tensor *t, int64_t row0, int64_t n) {
+    return opt_max_i64(0, opt_min_i64(n, t->src_rows - row0));
+}
+
+static int64_t tile_elems(const opt_plan *plan) {
+    int64_t largest = 1;
+    for (int64_t i = 0; i < plan->n; i++) {
+        const opt_plan_tensor *t = &plan->tensors[i];
+        largest = opt_max_i64(largest, opt_min_i64(t->tile_rows, t->n_rows) * t->n_cols);
+    }
+    return largest;
+}
+
+/** Largest tile of the output, and scratch of the methods. */
+static void tile_bytes(const opt_plan *plan, size_t *tile, size_t *method) {
+    *tile = 1;
+    *method = 0;
+    for (int64_t i = 0; i < plan->n; i++) {
+        const opt_plan_tensor *t = &plan->tensors[i];
+        const int64_t rows = opt_min_i64(t->tile_rows, t->n_rows);
+        const size_t bytes = (size_t)rows * t->row_bytes;
+        *tile = bytes > *tile ? bytes : *tile;
+        if (t->method != NULL && t->method->scratch_bytes != NULL) {
+            const size_t need = t->method->scratch_bytes(t->format, rows, t->n_cols);
+            *method = need > *method ? need : *method;
+        }
+    }
+}
+
+uint64_t opt_emit_bytes(const opt_plan *plan) {
+    size_t tile, method;
+    tile_bytes(plan, &tile, &method);
+    const uint64_t workers = (uint64_t)opt_ctx_n_threads(plan->ctx);
+    const uint64_t windows = 2 * (uint64_t)(tile > WINDOW_BYTES ? tile : WINDOW_BYTES);
+    return windows + workers * (8 * (uint64_t)tile_elems(plan) + method) + sizeof(engine);
+}
+
+static bool is_bad(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (bits & 0x7f800000U) == 0x7f800000U;
+}
+
+/** Whether any of x[n] is NaN or infinite. Branch-free, so that it runs at memory speed. */
+static bool any_bad(const float *x, int64_t n) {
+    uint32_t bad = 0;
+    for (int64_t i = 0; i < n; i++) {
+        bad |= (uint32_t)is_bad(x[i]);
+    }
+    return bad != 0;
+}
+
+/** Counts NaN and infinities of a whole tensor for the message; the walk ends anyway. */
+static opt_status report_bad_input(const engine *e, const opt_plan_tensor *t, float *row) {
+    int64_t n_bad = 0, first = -1;
+    for (int64_t r = 0; r < t->src_rows; r++) {
+        opt_weight_decode_rows(t->weight, e->kern, r, 1, row);
+        for (int64_t c = 0; c < t->src_cols; c++) {
+            if (is_bad(row[c])) {
+                first = n_bad == 0 ? r * t->src_cols + c : first;
+                n_bad++;
+            }
+        }
+    }
+    return opt_fail(e->plan->ctx, OPT_ERR_NUMERIC, t->weight->name,
+                    "%lld of %lld weights are NaN or infinite; the first is element %lld (row "
+                    "%lld, column %lld)",
+                    (long long)n_bad, (long long)(t->src_rows * t->src_cols), (long long)first,
+                    (long long)(first / t->src_cols), (long long)(first % t->src_cols));
+}
+
+/** A finite weight that came back as NaN or infinity. */
+static opt_status report_overflow(const engine *e, const opt_plan_tensor *t, const piece *p,
+                                  const scratch *s) {
+    const int64_t n = p->n_rows * t->n_cols;
+    int64_t at = 0;
+    while (at < n - 1 && !is_bad(s->back[at])) {
+        at++;
+    }
+    return opt_fail(e->plan->ctx, OPT_ERR_NUMERIC, t->weight->name,
+                    "the weight %g at row %lld, column %lld is too large for %s; choose bf16 or "
+                    "f32 for this tensor",
+                    (double)s->w[at], (long long)(p->row0 + at / t->n_cols),
+                    (long long)(at % t->n_cols), t->format->name);
+}
+
+/** Adds sum (w - v)^2 and sum w^2 over n elements. Eight fixed lanes: the order of addition is part
+ * of the result. */
+static void add_error(const float *w, const float *v, int64_t n, double *err, double *ref) {
+    double e[8] = {0}, r[8] = {0};
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        for (int k = 0; k < 8; k++) {
+            const double a = (double)w[i + k];
+            const double d = a - (double)v[i + k];
+            e[k] += d * d;
+            r[k] += a * a;
+        }
+    }
+    for (int k = 0; i < n; i++, k++) {
+        const double d = (double)w[i] - (double)v[i];
+        e[k] += d * d;
+        r[k] += (double)w[i] * (double)w[i];
+    }
+    for (int k = 0; k < 8; k++) {
+        *err += e[k];
+        *ref += r[k];
+    }
+}
+
+/** Decodes the tile's source rows into s->w, zeros appended where the output is larger. */
+static void load_tile(const engine *e, const opt_plan_tensor *t, const piece *p, float *w) {
+    const int64_t n = source_rows(t, p->row0, p->n_rows);
+    if (n > 0) {
+        opt_weight_decode_rows(t->weight, e->kern, p->row0, n, w);
+    }
+    if (t->n_cols > t->src_cols) { /* spread the rows from the last one on, in place */
+        for (int64_t r = n; r-- > 0;) {
+            memmove(w + r * t->n_cols, w + r * t->src_cols, (size_t)t->src_cols * sizeof *w);
+            memset(w + r * t->n_cols + t->src_cols, 0,
+                   (size_t)(t->n_cols - t->src_cols) * sizeof *w);
+        }
+    }
+    memset(w + n * t->n_cols, 0, (size_t)((p->n_rows - n) * t->n_cols) * sizeof *w);
+}
+
+/** Encodes a loaded tile: by the tensor's method, or element by element into a plain format. */
+static opt_status encode_rows(const engine *e, const opt_plan_tensor *t, const piece *p,
+                              const scratch *s, uint8_t *dst) {
+    if (t->method == NULL) {
+        for (int64_t r = 0; r < p->n_rows; r++) {
+            t->format->encode(t->format, e->kern, s->w + r * t->n_cols, NULL,
+                              dst + (size_t)r * t->row_bytes, t->n_cols);
+        }
+        return OPT_OK;
+    }
+    const opt_quant_job job = {
+        .format = t->format,
+        .kern = e->kern,
+        .w = s->w,
+        .n_rows = p->n_rows,
+        .n_cols = t->n_cols,
+        .row_bytes = t->row_bytes,
+        .dst = dst,
+    };
+    return t->method->solve(e->plan->ctx, &job, s->method);
+}
+
+static opt_status encode_piece(engine *e, piece *p, scratch *s) {
+    opt_status st = OPT_OK;
+    const opt_plan_tensor *t = &e->plan->tensors[p->tensor];
+    uint8_t *dst = e->current->bytes + p->off;
+    if (t->action == OPT_ACTION_COPY && (t->format->flags & OPT_FORMAT_FLOAT) == 0) {
+        opt_weight_copy_rows(t->weight, p->row0, p->n_rows, dst);
+        return OPT_OK;
+    }
+    const int64_t n = p->n_rows * t->n_cols;
+    load_tile(e, t, p, s->w);
+    if (any_bad(s->w, n)) {
+        return report_bad_input(e, t, s->w);
+    }
+    if (t->action == OPT_ACTION_COPY) {
+        opt_weight_copy_rows(t->weight, p->row0, p->n_rows, dst);
+        return OPT_OK;
+    }
+    OPT_TRY(encode_rows(e, t, p, s, dst));
+    for (int64_t r = 0; r < p->n_rows; r++) {
+        t->format->decode(t->format, e->kern, dst + (size_t)r * t->row_bytes,
+                          s->back + r * t->n_cols, t->n_cols);
+    }
+    if (any_bad(s->back, n)) {
+        return report_overflow(e, t, p, s);
+    }
+    add_error(s->w, s->back, n, &p->err, &p->ref);
+done:
+    return st;
+}
+
+/** Appends an encoded window to the file and its error sums to those of the tensors. */
+static opt_status write_window(engine *e, const window *w) {
+    opt_status st = OPT_OK;
+    for (int i = 0; i < w->n; i++) {
+        const piece *p = &w->pieces[i];
+        OPT_TRY(opt_gguf_append(e->writer, p->tensor, w->bytes + p->off, p->bytes));
+        e->sums[p->tensor].err += p->err;
+        e->sums[p->tensor].ref += p->ref;
+    }
+done:
+    return st;
+}
+
+/** Tile 0 writes the window before; the others encode the pieces of this one. */
+static opt_status run_tile(void *user, int64_t tile, int worker) {
+    engine *e = user;
+    if (tile == 0) {
+        return e->previous != NULL ? write_window(e, e->previous) : OPT_OK;
+    }
+    return encode_piece(e, &e->current->pieces[tile - 1], &e->scratch[worker]);
+}
+
+/** Fills a window with the next tiles of the sequence; empty at the end. */
+static void fill_window(engine *e, window *w) {
+    w->n = 0;
+    w->used = 0;
+    while (w->n < WINDOW_PIECES && e->next_tensor < e->plan->n) {
+        const opt_plan_tensor *t = &e->plan->tensors[e->next_tensor];
+        const int64_t rows = opt_min_i64(t->tile_rows, t->n_rows - e->next_row);
+        const size_t bytes = (size_t)rows * t->row_bytes;
+        if (w->used + bytes > e->window_bytes) {
+            break;
+        }
+        w->pieces[w->n++] = (piece){.tensor = e->next_tensor,
+                                    .row0 = e->next_row,
+                                    .n_rows = rows,
+                                    .off = w->used,
+                                    .bytes = bytes};
+        w->used += bytes;
+        e->done_bytes += (double)rows * (double)t->n_cols;
+        e->next_row += rows;
+        if (e->next_row >= t->n_rows) {
+            e->next_row = 0;
+            e->next_tensor++;
+        }
+    }
+}
+
+/** Gives back the pages of tensors that are finished. */
+static void drop_pages(const engine *e, const window *w) {
+    for (int i = 0; i < w->n; i++) {
+        const opt_plan_tensor *t = &e->plan->tensors[w->pieces[i].tensor];
+        if (w->pieces[i].row0 + w->pieces[i].n_rows >= t->n_rows) {
+            opt_source_dont_need(e->plan->model->source, t->weight->tensor);
+        }
+    }
+}
+
+static opt_status run_windows(engine *e, const char *step) {
+    opt_status st = OPT_OK;
+    for (int turn = 0;; turn ^= 1) {
+        window *w = &e->windows[turn];
+        fill_window(e, w);
+        e->current = w;
+        OPT_TRY(opt_parallel_for(e->plan->ctx, w->n + 1, run_tile, e));
+        drop_pages(e, w);
+        opt_progress(e->plan->ctx, step, e->done_bytes, e->total_bytes);
+        if (w->n == 0) {
+            break;
+        }
+        e->previous = w;
+    }
+done:
+    return st;
+}
+
+static opt_status engine_alloc(engine *e) {
+    opt_status st = OPT_OK;
+    opt_ctx *ctx = e->plan->ctx;
+    size_t tile, method;
+    tile_bytes(e->plan, &tile, &method);
+    e->window_bytes = tile > WINDOW_BYTES ? tile : WINDOW_BYTES;
+    for (int i = 0; i < 2; i++) {
+        e->windows[i].bytes = opt_alloc(ctx, e->window_bytes);
+        OPT_TRY_PTR(e->windows[i].bytes);
+    }
+    e->sums = opt_alloc_zero(ctx, (size_t)e->plan->n * sizeof *e->sums);
+    OPT_TRY_PTR(e->sums);
+    const int n_threads = opt_ctx_n_threads(ctx);
+    e->scratch = opt_alloc_zero(ctx, (size_t)n_threads * sizeof *e->scratch);
+    OPT_TRY_PTR(e->scratch);
+    e->n_scratch = n_threads;
+    const size_t elems = (size_t)tile_elems(e->plan);
+    for (int i = 0; i < n_threads; i++) {
+        e->scratch[i].w = opt_alloc_array(ctx, elems, sizeof(float));
+        OPT_TRY_PTR(e->scratch[i].w);
+        e->scratch[i].back = opt_alloc_array(ctx, elems, sizeof(float));
+        OPT_TRY_PTR(e->scratch[i].back);
+        e->scratch[i].method = opt_alloc(ctx, method);
+        OPT_TRY_PTR(e->scratch[i].method);
+    }
+    for (int64_t i = 0; i < e->plan->n; i++) {
+        e->total_bytes += (double)e->plan->tensors[i].n_rows * (double)e->plan->tensors[i].n_cols;
+    }
+done:
+    return st;
+}
+
+static void engine_free(engine *e) {
+    opt_ctx *ctx = e->plan->ctx;
+    opt_gguf_discard(e->writer);
+    for (int i = 0; i < e->n_scratch; i++) {
+        opt_free(ctx, e->scratch[i].w);
+        opt_free(ctx, e->scratch[i].back);
+        opt_free(ctx, e->scratch[i].method);
+    }
+    opt_free(ctx, e->scratch);
+    opt_free(ctx, e->sums);
+    opt_free(ctx, e->windows[0].bytes);
+    opt_free(ctx, e->windows[1].bytes);
+    opt_free(ctx, e);
+}
+
+/** Turns the sums into the figures of the report. */
+static void fill_errors(engine *e) {
+    for (int64_t i = 0; i < e->plan->n; i++) {
+        opt_plan_tensor *t = &e->plan->tensors[i];
+        const double n = (double)t->src_rows * (double)t->src_cols;
+        t->rmse = n > 0 ? sqrt(e->sums[i].err / n) : 0;
+        t->rel_error = e->sums[i].ref > 0 ? e->sums[i].err / e->sums[i].ref : 0;
+    }
+}
+
+opt_status opt_emit_refuse_inputs(opt_ctx *ctx, const opt_source *source, const char *output) {
+    opt_status st = OPT_OK;
+    for (size_t i = 0; i < opt_source_n_files(source); i++) {
+        OPT_TRY(opt_refuse_same_file(ctx, output, opt_source_file(source, i)));
+    }
+done:
+    return st;
+}
+
+opt_status opt_emit(opt_plan *plan, const opt_emit_options *options) {
+    opt_status st = OPT_OK;
+    engine *e = opt_alloc_zero(plan->ctx, sizeof *e);
+    if (e == NULL) {
+        return OPT_ERR_MEMORY;
+    }
+    e->plan = plan;
+    e->kern = opt_kern_get(plan->ctx);
+    OPT_TRY_PTR(e->kern);
+    OPT_TRY(engine_alloc(e));
+    OPT_TRY(opt_gguf_create(plan->ctx, options->output, options->force, plan->kv, plan->decls,
+                            plan->n, &e->writer));
+    OPT_TRY(run_windows(e, options->step));
+    opt_gguf_writer *writer = e->writer;
+    e->writer = NULL; /* commit frees it in every case */
+    OPT_TRY(opt_gguf_commit(writer));
+    fill_errors(e);
+done:
+    engine_free(e);
+    return st;
+}

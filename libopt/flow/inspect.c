@@ -1,0 +1,211 @@
+#include <string.h>
+
+#include "base/json.h"
+#include "base/hash.h"
+#include "flow/runner.h"
+#include "model/arch.h"
+
+/** Arrays of metadata up to this length are written out; longer ones are summarised. */
+#define MAX_ELEMENTS 8
+
+#define MAX_FORMATS 64
+
+static void put_str(opt_jsonw *w, const char *key, const char *value) {
+    opt_jsonw_key(w, key);
+    opt_jsonw_str(w, value);
+}
+
+static void put_i64(opt_jsonw *w, const char *key, int64_t value) {
+    opt_jsonw_key(w, key);
+    opt_jsonw_i64(w, value);
+}
+
+static const char *kv_type_name(opt_kv_type type) {
+    static const char *const names[] = {"u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
+                                        "bool", "string", "array", "u64", "i64", "f64"};
+    return (size_t)type < sizeof names / sizeof names[0] ? names[type] : "unknown";
+}
+
+static void put_kv_value(opt_jsonw *w, const opt_kv_entry *e, opt_kv_type type, size_t i) {
+    if (type == OPT_KV_STRING) {
+        const opt_kv_str *s = (const opt_kv_str *)e->data + i;
+        opt_jsonw_strn(w, s->data, s->len);
+    } else if (type == OPT_KV_BOOL) {
+        opt_jsonw_bool(w, opt_kv_elem_i64(e, i) != 0);
+    } else if (type == OPT_KV_F32 || type == OPT_KV_F64) {
+        opt_jsonw_f64(w, opt_kv_elem_f64(e, i));
+    } else {
+        opt_jsonw_i64(w, opt_kv_elem_i64(e, i));
+    }
+}
+
+/** An entry's value; a chat template is a program and is named by its hash, never shown. */
+static opt_status put_entry(opt_ctx *ctx, opt_jsonw *w, const opt_kv_entry *e) {
+    opt_status st = OPT_OK;
+    opt_jsonw_key(w, e->key);
+    if (e->type == OPT_KV_STRING && strncmp(e->key, "tokenizer.chat_template", 23) == 0) {
+        const opt_kv_str *s = e->data;
+        char text[128] = "sha256:";
+        OPT_TRY(opt_sha256_hex(ctx, s->data, s->len, text + 7));
+        opt_jsonw_str(w, text);
+    } else if (e->type != OPT_KV_ARRAY) {
+        put_kv_value(w, e, e->type, 0);
+    } else if (e->n <= MAX_ELEMENTS) {
+        opt_jsonw_begin_array(w);
+        for (size_t i = 0; i < e->n; i++) {
+            put_kv_value(w, e, e->elem, i);
+        }
+        opt_jsonw_end_array(w);
+    } else {
+        opt_jsonw_begin_object(w);
+        put_i64(w, "length", (int64_t)e->n);
+        put_str(w, "elements", kv_type_name(e->elem));
+        opt_jsonw_end_object(w);
+    }
+done:
+    return st;
+}
+
+static opt_status put_metadata(opt_ctx *ctx, opt_jsonw *w, const opt_kv *kv) {
+    opt_status st = OPT_OK;
+    opt_jsonw_key(w, "metadata");
+    opt_jsonw_begin_object(w);
+    for (size_t i = 0; kv != NULL && i < opt_kv_count(kv); i++) {
+        OPT_TRY(put_entry(ctx, w, opt_kv_at(kv, i)));
+    }
+    opt_jsonw_end_object(w);
+done:
+    return st;
+}
+
+static void put_tensor(opt_jsonw *w, const opt_tensor *t) {
+    opt_jsonw_begin_object(w);
+    put_str(w, "name", t->name);
+    put_str(w, "format", t->format->name);
+    opt_jsonw_key(w, "shape");
+    opt_jsonw_begin_array(w);
+    for (int i = 0; i < t->n_dims; i++) {
+        opt_jsonw_i64(w, t->dims[i]);
+    }
+    opt_jsonw_end_array(w);
+    put_i64(w, "bytes", (int64_t)t->bytes);
+    opt_jsonw_end_object(w);
+}
+
+typedef struct totals {
+    int64_t n[MAX_FORMATS];
+    double elems[MAX_FORMATS], bytes[MAX_FORMATS];
+} totals;
+
+static void put_formats(opt_jsonw *w, const opt_source *source) {
+    totals t = {0};
+    double elems = 0, bytes = 0;
+    for (int64_t i = 0; i < opt_source_n_tensors(source); i++) {
+        const opt_tensor *tensor = opt_source_tensor(source, i);
+        int f = 0;
+        while (opt_formats[f] != NULL && opt_formats[f] != tensor->format) {
+            f++;
+        }
+        if (f < MAX_FORMATS) {
+            t.n[f]++;
+            t.elems[f] += (double)opt_tensor_n_elems(tensor);
+            t.bytes[f] += (double)tensor->bytes;
+        }
+        elems += (double)opt_tensor_n_elems(tensor);
+        bytes += (double)tensor->bytes;
+    }
+    put_i64(w, "weights", (int64_t)elems);
+    opt_jsonw_key(w, "bits_per_weight");
+    opt_jsonw_f64(w, elems > 0 ? 8 * bytes / elems : 0);
+    opt_jsonw_key(w, "formats");
+    opt_jsonw_begin_array(w);
+    for (int f = 0; f < MAX_FORMATS && opt_formats[f] != NULL; f++) {
+        if (t.n[f] > 0) {
+            opt_jsonw_begin_object(w);
+            put_str(w, "format", opt_formats[f]->name);
+            put_i64(w, "tensors", t.n[f]);
+            put_i64(w, "bytes", (int64_t)t.bytes[f]);
+            opt_jsonw_key(w, "bits_per_weight");
+            opt_jsonw_f64(w, t.elems[f] > 0 ? 8 * t.bytes[f] / t.elems[f] : 0);
+            opt_jsonw_end_object(w);
+        }
+    }
+    opt_jsonw_end_array(w);
+}
+
+/** "verified" is null unless the tensors were read and compared. */
+static opt_status put_checksums(opt_jsonw *w, opt_source *source, bool verify) {
+    opt_status st = OPT_OK;
+    const opt_kv *kv = opt_source_kv(source);
+    const opt_kv_entry *e = kv != NULL ? opt_kv_find(kv, "lathe.checksum") : NULL;
+    int64_t n_checked = 0;
+    if (verify) {
+        OPT_TRY(opt_source_verify(source, &n_checked));
+    }
+    opt_jsonw_key(w, "checksums");
+    opt_jsonw_begin_object(w);
+    put_i64(w, "stored", e != NULL ? (int64_t)e->n : 0);
+    opt_jsonw_key(w, "verified");
+    if (verify) {
+        opt_jsonw_i64(w, n_checked);
+    } else {
+        opt_jsonw_null(w);
+    }
+    opt_jsonw_end_object(w);
+done:
+    return st;
+}
+
+static void put_model(opt_jsonw *w, const opt_model *m) {
+    put_str(w, "name", m->name);
+    opt_jsonw_key(w, "model");
+    opt_jsonw_begin_object(w);
+    put_i64(w, "layers", m->hp.n_layers);
+    put_i64(w, "width", m->hp.n_embd);
+    put_i64(w, "feed_forward_width", m->hp.n_ff);
+    put_i64(w, "heads", m->hp.n_heads);
+    put_i64(w, "kv_heads", m->hp.n_heads_kv);
+    put_i64(w, "head_width", m->hp.head_dim);
+    put_i64(w, "vocabulary", m->hp.n_vocab);
+    put_i64(w, "trained_context", m->hp.n_ctx_train);
+    opt_jsonw_key(w, "tied");
+    opt_jsonw_bool(w, m->hp.tied);
+    opt_jsonw_end_object(w);
+}
+
+opt_status opt_inspect_json(opt_ctx *ctx, const char *path, bool verify, char **out) {
+    opt_status st = OPT_OK;
+    opt_source *source = NULL;
+    opt_model *model = NULL;
+    opt_str text = {0};
+    opt_jsonw w;
+    OPT_TRY(opt_source_open(ctx, path, &source));
+    OPT_TRY(opt_model_open(ctx, source, &model));
+    opt_jsonw_init(&w, ctx, &text, 1);
+    opt_jsonw_begin_object(&w);
+    put_model(&w, model);
+    put_str(&w, "container",
+            opt_source_kind_of(source) == OPT_SOURCE_GGUF ? "GGUF" : "Hugging Face directory");
+    put_str(&w, "architecture", model->arch->name);
+    put_i64(&w, "file_bytes", (int64_t)opt_source_file_bytes(source));
+    put_formats(&w, source);
+    OPT_TRY(put_checksums(&w, source, verify));
+    OPT_TRY(put_metadata(ctx, &w, opt_source_kv(source)));
+    opt_jsonw_key(&w, "tensors");
+    opt_jsonw_begin_array(&w);
+    for (int64_t i = 0; i < opt_source_n_tensors(source); i++) {
+        put_tensor(&w, opt_source_tensor(source, i));
+    }
+    opt_jsonw_end_array(&w);
+    opt_jsonw_end_object(&w);
+    OPT_TRY(opt_jsonw_finish(&w));
+    *out = text.data;
+    text.data = NULL;
+done:
+    if (text.data != NULL) {
+        opt_str_free(ctx, &text);
+    }
+    opt_model_free(model);
+    opt_source_close(source);
+    return st;
+}

@@ -1,0 +1,17 @@
+#include "flow/methods.h"
+
+#include <string.h>
+
+const opt_quant_method *const opt_quant_methods[] = {
+    &opt_quant_rtn,
+    NULL,
+};
+
+const opt_quant_method *opt_quant_method_by_name(const char *name) {
+    for (int i = 0; opt_quant_methods[i] != NULL; i++) {
+        if (strcmp(opt_quant_methods[i]->name, name) == 0) {
+            return opt_quant_methods[i];
+        }
+    }
+    return NULL;
+}

@@ -1,0 +1,13 @@
+/** All methods; methods.c is the only file that names them. */
+#ifndef OPT_FLOW_METHODS_H
+#define OPT_FLOW_METHODS_H
+
+#include "quant/method.h"
+
+/** Terminated by NULL; the first is the default. */
+extern const opt_quant_method *const opt_quant_methods[];
+
+/** By name, or NULL. */
+const opt_quant_method *opt_quant_method_by_name(const char *name);
+
+#endif

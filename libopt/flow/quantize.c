@@ -1,0 +1,369 @@
+/* The walk of quantize: rules -> plan -> (dry run ends here) -> engine -> result. */
+#include "opt/quantize.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "flow/emit.h"
+#include "flow/runner.h"
+#include "flow/width.h"
+#include "opt/text.h"
+#include "recipe/rules.h"
+
+enum { KEY_FORMAT, KEY_METHOD, KEY_WIDTH, N_KEYS };
+
+#define MAX_FORMAT_NAMES 96
+#define WIDTH_REFUSE 0U
+
+/** Everything that the decisions need. */
+typedef struct job {
+    opt_ctx *ctx;
+    const opt_quantize_options *options;
+    opt_opened opened;
+    opt_rules *rules;
+    const opt_format *format;
+    opt_plan *plan;
+    struct choice *choices; /* [n_weights] */
+    opt_pad_side *sides;    /* [n_weights] */
+    int64_t ff_padded;      /* feed-forward width with padding; 0: as it is */
+} job;
+
+/** What the rules and defaults say about one weight, before its width is looked at. */
+typedef struct choice {
+    const opt_format *format;
+    const opt_quant_method *method;
+    unsigned width_policy;
+    const char *note;
+} choice;
+
+/** Whether quantize can write a format. */
+static bool writable(const opt_format *f) {
+    return (f->flags & OPT_FORMAT_ENCODES) != 0 &&
+           (f->ggml_type >= 0 || (f->flags & OPT_FORMAT_OWN) != 0) &&
+           ((f->flags & OPT_FORMAT_QUANT) != 0 ||
+            ((f->flags & OPT_FORMAT_FLOAT) != 0 && f->block_elems == 1 && f->block_bytes <= 4));
+}
+
+bool opt_quantize_format(int i, const char **name, const char **help, double *bits_per_weight) {
+    for (int k = 0; opt_formats[k] != NULL; k++) {
+        if (writable(opt_formats[k]) && i-- == 0) {
+            *name = opt_formats[k]->name;
+            *help = opt_formats[k]->help;
+            *bits_per_weight = opt_format_bpw(opt_formats[k]);
+            return true;
+        }
+    }
+    return false;
+}
+
+/** Looks a format up; `origin` is the option or rule that names it. */
+static opt_status find_format(opt_ctx *ctx, const char *origin, const char *name,
+                              const opt_format **out) {
+    opt_status st = OPT_OK;
+    const opt_format *f = opt_format_by_name(name);
+    if (f == NULL) {
+        const char *names[MAX_FORMAT_NAMES];
+        size_t n = 0;
+        const char *help;
+        double bits;
+        while (n < MAX_FORMAT_NAMES && opt_quantize_format((int)n, &names[n], &help, &bits)) {
+            n++;
+        }
+        const char *near = opt_text_nearest(name, names, n);
+        return opt_fail(ctx, OPT_ERR_USAGE, origin,
+                        "unknown format '%s'%s%s%s; quantize --help lists them", name,
+                        near != NULL ? "; did you mean '" : "", near != NULL ? near : "",
+                        near != NULL ? "'?" : "");
+    }
+    OPT_REQUIRE(writable(f), ctx, OPT_ERR_UNSUPPORTED, origin,
+                "the format %s can be read but not written; quantize --help lists those that can",
+                f->name);
+    *out = f;
+done:
+    return st;
+}
+
+static opt_status check_format(opt_ctx *ctx, const char *rule, const char *value) {
+    const opt_format *f;
+    return find_format(ctx, rule, value, &f);
+}
+
+static opt_status check_method(opt_ctx *ctx, const char *rule, const char *value) {
+    return opt_quant_method_by_name(value) != NULL
+               ? OPT_OK
+               : opt_fail(ctx, OPT_ERR_USAGE, rule, "unknown method '%s'; there is %s", value,
+                          opt_quant_methods[0]->name);
+}
+
+/** "refuse", "pad", "own", "next", joined by '+' (a comma separates keys in a rule). */
+static bool parse_width(const char *text, unsigned *out) {
+    static const char *const names[] = {"refuse", "pad", "own", "next"};
+    static const unsigned bits[] = {WIDTH_REFUSE, OPT_WIDTH_PAD, OPT_WIDTH_OWN, OPT_WIDTH_NEXT};
+    unsigned policy = 0;
+    for (const char *c = text;;) {
+        const size_t n = strcspn(c, "+");
+        size_t k = 0;
+        while (k < 4 && !(strlen(names[k]) == n && memcmp(names[k], c, n) == 0)) {
+            k++;
+        }
+        if (k == 4) {
+            return false;
+        }
+        policy |= bits[k];
+        if (c[n] == 0) {
+            *out = policy;
+            return true;
+        }
+        c += n + 1;
+    }
+}
+
+static opt_status check_width(opt_ctx *ctx, const char *rule, const char *value) {
+    unsigned policy;
+    return parse_width(value, &policy)
+               ? OPT_OK
+               : opt_fail(ctx, OPT_ERR_USAGE, rule,
+                          "'%s' is none of refuse, pad, own, next (joined by +)", value);
+}
+
+static const opt_rule_key rule_keys[] = {
+    [KEY_FORMAT] = {"format", "number format", check_format},
+    [KEY_METHOD] = {"method", "how the codes are chosen", check_method},
+    [KEY_WIDTH] = {"width", "what to do where the format does not fit", check_width},
+    [N_KEYS] = {NULL, NULL, NULL},
+};
+
+static const char *const rule_roles[] = {"linear", "embedding", "head", "norm",
+                                         "bias",   "other",     NULL};
+
+static bool is_matrix(const opt_weight *w) { return w->n_dims >= 2; }
+
+static bool is_quant(const opt_format *f) { return (f->flags & OPT_FORMAT_QUANT) != 0; }
+
+/** The format of a weight that no rule speaks about. What ends up in the logits directly keeps at
+ * least 8 bits. */
+static const opt_format *default_format(const job *j, const opt_weight *w) {
+    if (!is_matrix(w) || w->role == OPT_ROLE_NORM || w->role == OPT_ROLE_BIAS ||
+        w->role == OPT_ROLE_OTHER) {
+        return &opt_format_f32;
+    }
+    const bool is_head = w->role == OPT_ROLE_HEAD || (w->role == OPT_ROLE_EMBEDDING && w->tied);
+    return is_head && is_quant(j->format) && j->format->bits < 8 ? &opt_format_q8_0 : j->format;
+}
+
+/** Names by which rules may speak about a weight. */
+static opt_status fill_target(const job *j, const opt_weight *w, opt_rule_target *target) {
+    const size_t n = strlen(w->name);
+    const size_t suffix = strlen(".weight");
+    const char *stem = n > suffix && strcmp(w->name + n - suffix, ".weight") == 0
+                           ? opt_arena_strndup(j->plan->arena, w->name, n - suffix)
+                           : w->name;
+    if (stem == NULL) {
+        return OPT_ERR_MEMORY;
+    }
+    *target = (opt_rule_target){{w->name, stem, w->kind, w->tensor->name}, opt_role_name(w->role)};
+    return OPT_OK;
+}
+
+static opt_status choose(job *j, const opt_weight *w, choice *c) {
+    opt_status st = OPT_OK;
+    opt_rule_target target;
+    const char *values[OPT_RULE_MAX_KEYS];
+    OPT_TRY(fill_target(j, w, &target));
+    opt_rules_resolve(j->rules, &target, values);
+    *c = (choice){default_format(j, w), opt_quant_methods[0], j->options->width_policy, ""};
+    if (values[KEY_FORMAT] != NULL) {
+        const opt_format *f = opt_format_by_name(values[KEY_FORMAT]);
+        if (is_quant(f) && !is_matrix(w)) {
+            c->note = "vectors are not quantized: the rule's format does not apply";
+        } else {
+            c->format = f;
+        }
+    }
+    if (values[KEY_METHOD] != NULL) {
+        c->method = opt_quant_method_by_name(values[KEY_METHOD]);
+    }
+    if (values[KEY_WIDTH] != NULL) {
+        (void)parse_width(values[KEY_WIDTH], &c->width_policy); /* was checked */
+    }
+    const opt_format *from = w->tensor->format;
+    OPT_REQUIRE((from->flags & (OPT_FORMAT_FLOAT | OPT_FORMAT_QUANT)) != 0, j->ctx,
+                OPT_ERR_UNSUPPORTED, w->name, "the source holds %s: plain integers are not weights",
+                from->name);
+    OPT_REQUIRE(
+        !is_quant(from) || j->options->allow_requantize, j->ctx, OPT_ERR_USAGE, w->name,
+        "the source is quantized already (%s); start from the float model, or allow the loss with "
+        "--allow-requantize",
+        from->name);
+done:
+    return st;
+}
+
+/** Decides whether feed-forward widths are padded, and to what: all blocks alike, since a file
+ * states one width. */
+static opt_status choose_padding(job *j) {
+    opt_status st = OPT_OK;
+    const opt_model *m = j->opened.model;
+    int64_t multiple = 1;
+    for (int i = 0; i < m->n_weights; i++) {
+        const opt_weight *w = &m->weights[i];
+        const opt_format *f = j->choices[i].format;
+        if (j->sides[i] == OPT_PAD_COLS && w->dims[1] == m->hp.n_ff &&
+            !opt_format_fits(f, m->hp.n_ff) && (j->choices[i].width_policy & OPT_WIDTH_PAD) != 0) {
+            multiple = opt_max_i64(multiple, f->block_elems); /* block sizes are powers of two */
+        }
+    }
+    if (multiple > 1) {
+        int64_t padded = 0;
+        OPT_REQUIRE(opt_mul_i64(opt_ceil_div(m->hp.n_ff, multiple), multiple, &padded), j->ctx,
+                    OPT_ERR_UNSUPPORTED, m->name, "the feed-forward width %lld cannot be padded",
+                    (long long)m->hp.n_ff);
+        j->ff_padded = padded;
+    }
+done:
+    return st;
+}
+
+/** Adds one weight to the plan, its width problem solved as far as the policy allows. */
+static opt_status plan_weight(job *j, int i) {
+    opt_status st = OPT_OK;
+    const opt_weight *w = &j->opened.model->weights[i];
+    choice *c = &j->choices[i];
+    int64_t n_rows, n_cols;
+    char note[256];
+    snprintf(note, sizeof note, "%s", c->note);
+    opt_weight_shape(w, &n_rows, &n_cols);
+    const int64_t n_ff = j->opened.model->hp.n_ff;
+    if (j->ff_padded > 0 && j->sides[i] == OPT_PAD_COLS && n_cols == n_ff) {
+        snprintf(note, sizeof note, "%lld columns of zeros appended, so that blocks of %lld fit",
+                 (long long)(j->ff_padded - n_cols), (long long)c->format->block_elems);
+        n_cols = j->ff_padded;
+    } else if (j->ff_padded > 0 && j->sides[i] == OPT_PAD_ROWS &&
+               (is_matrix(w) ? n_rows : n_cols) == n_ff) {
+        snprintf(note, sizeof note,
+                 "%lld %s of zeros appended to match the padded feed-forward width",
+                 (long long)(j->ff_padded - n_ff), is_matrix(w) ? "rows" : "elements");
+        *(is_matrix(w) ? &n_rows : &n_cols) = j->ff_padded;
+    }
+    if (!opt_format_fits(c->format, n_cols)) {
+        const opt_format *wanted = c->format;
+        const opt_format *own =
+            (c->width_policy & OPT_WIDTH_OWN) != 0 ? opt_width_own(wanted) : NULL;
+        const opt_format *next =
+            (c->width_policy & OPT_WIDTH_NEXT) != 0 ? opt_width_next(wanted, n_cols) : NULL;
+        c->format = own != NULL ? own : next;
+        OPT_REQUIRE(c->format != NULL, j->ctx, OPT_ERR_USAGE, w->name,
+                    "%s stores blocks of %lld, rows have %lld elements; allow a way out with "
+                    "--width (%sown, next)",
+                    wanted->name, (long long)wanted->block_elems, (long long)n_cols,
+                    j->sides[i] == OPT_PAD_COLS ? "pad, " : "");
+        snprintf(note, sizeof note,
+                 "%s stores blocks of %lld, rows have %lld elements: stored as %s", wanted->name,
+                 (long long)wanted->block_elems, (long long)n_cols, c->format->name);
+    }
+    OPT_TRY(opt_plan_add(j->plan, w, c->format, c->method, n_rows, n_cols, note));
+done:
+    return st;
+}
+
+/** One warning for all tensors whose format is not the one asked for. */
+static void warn_of_widths(const job *j) {
+    int64_t n = 0;
+    const opt_plan_tensor *first = NULL;
+    for (int64_t i = 0; i < j->plan->n; i++) {
+        const opt_plan_tensor *t = &j->plan->tensors[i];
+        if (strstr(t->note, "stored as") != NULL) {
+            first = first == NULL ? t : first;
+            n++;
+        }
+    }
+    if (n > 0) {
+        opt_warn(j->ctx, first->weight->name, "%s%s", first->note,
+                 n > 1 ? "; other tensors likewise, --dry-run names them" : "");
+    }
+}
+
+/** What the file says about how it was made. */
+static opt_status put_provenance(const job *j) {
+    opt_status st = OPT_OK;
+    opt_str rules = {0};
+    opt_kv *kv = j->plan->kv;
+    OPT_TRY(opt_kv_set_str(kv, "lathe.quantize.format", j->format->name));
+    OPT_TRY(opt_kv_set_str(kv, "lathe.quantize.method", opt_quant_methods[0]->name));
+    for (size_t i = 0; i < j->options->n_rules; i++) {
+        OPT_TRY(opt_str_printf(j->ctx, &rules, "%s%s", i > 0 ? "\n" : "", j->options->rules[i]));
+    }
+    if (rules.len > 0) {
+        OPT_TRY(opt_kv_set_strn(kv, "lathe.quantize.rules", rules.data, rules.len));
+    }
+    if (j->ff_padded > 0) {
+        char key[128];
+        const char *arch = NULL;
+        OPT_TRY(opt_kv_get_str(j->ctx, kv, "general.architecture", true, &arch));
+        snprintf(key, sizeof key, "%s.feed_forward_length", arch);
+        OPT_TRY(opt_kv_set_u32(kv, key, (uint32_t)j->ff_padded));
+        OPT_TRY(opt_kv_set_u32(kv, "lathe.quantize.feed_forward_length_unpadded",
+                               (uint32_t)j->opened.model->hp.n_ff));
+    }
+done:
+    opt_str_free(j->ctx, &rules);
+    return st;
+}
+
+static opt_status make_plan(job *j) {
+    opt_status st = OPT_OK;
+    const opt_model *m = j->opened.model;
+    opt_kv *kv = NULL;
+    OPT_TRY(opt_opened_kv(&j->opened, &kv));
+    OPT_TRY(opt_plan_new(j->ctx, m, kv, &j->plan));
+    j->choices = opt_arena_array(j->plan->arena, (size_t)m->n_weights, sizeof *j->choices);
+    OPT_TRY_PTR(j->choices);
+    j->sides = opt_arena_array(j->plan->arena, (size_t)m->n_weights, sizeof *j->sides);
+    OPT_TRY_PTR(j->sides);
+    OPT_TRY(opt_pad_sides(j->ctx, m, j->sides));
+    for (int i = 0; i < m->n_weights; i++) {
+        OPT_TRY(choose(j, &m->weights[i], &j->choices[i]));
+    }
+    OPT_TRY(opt_rules_check_used(j->rules));
+    OPT_TRY(choose_padding(j));
+    for (int i = 0; i < m->n_weights; i++) {
+        OPT_TRY(plan_weight(j, i));
+    }
+    OPT_TRY(put_provenance(j));
+    OPT_TRY(opt_plan_finish(j->plan));
+    warn_of_widths(j);
+done:
+    return st;
+}
+
+opt_status opt_quantize(opt_ctx *ctx, const opt_quantize_options *options,
+                        opt_quantize_result *result) {
+    opt_status st = OPT_OK;
+    const double start = opt_flow_seconds();
+    job j = {.ctx = ctx, .options = options};
+    OPT_REQUIRE(options->output != NULL || options->dry_run, ctx, OPT_ERR_USAGE, NULL,
+                "an output file is needed");
+    OPT_TRY(find_format(ctx, "--format", options->format, &j.format));
+    OPT_TRY(
+        opt_rules_parse(ctx, options->rules, options->n_rules, rule_keys, rule_roles, &j.rules));
+    OPT_TRY(opt_open(ctx, options->input, &j.opened));
+    OPT_TRY(make_plan(&j));
+    if (options->output != NULL) {
+        OPT_TRY(opt_emit_refuse_inputs(ctx, j.opened.source, options->output));
+    }
+    if (!options->dry_run) {
+        const opt_emit_options emit = {
+            .output = options->output, .force = options->force, .step = "quantizing"};
+        OPT_TRY(opt_emit(j.plan, &emit));
+    }
+    OPT_TRY(opt_plan_result(j.plan, result));
+    result->peak_memory =
+        opt_ctx_peak_memory(ctx) + (options->dry_run ? opt_emit_bytes(j.plan) : 0);
+    result->seconds = opt_flow_seconds() - start;
+done:
+    opt_plan_free(j.plan);
+    opt_rules_free(j.rules);
+    opt_opened_close(&j.opened);
+    return st;
+}

@@ -1,0 +1,29 @@
+/** Inside view of an opt_runner. */
+#ifndef OPT_FLOW_RUNNER_H
+#define OPT_FLOW_RUNNER_H
+
+#include "exec/session.h"
+#include "flow/open.h"
+#include "opt/infer.h"
+
+struct opt_runner {
+    opt_ctx *ctx;
+    opt_opened opened;
+    opt_runner_options options;
+    opt_session *session; /* NULL until a job needs one */
+};
+
+/**
+ * A session of at least n_ctx positions with an empty cache, made anew when the last one is
+ * smaller. The runner's own n_ctx, if set, is the limit: USAGE above it.
+ */
+OPT_MUST_USE opt_status opt_runner_session(opt_runner *r, int64_t n_ctx, opt_session **out);
+
+/** Tokens of a text as a model reads it from its beginning; USAGE if the model has no tokenizer. */
+OPT_MUST_USE opt_status opt_runner_tokenize(opt_runner *r, const char *text, size_t n, opt_bos bos,
+                                            bool parse_special, opt_tokens *out);
+
+/** Wall-clock seconds since some point in the past. */
+double opt_flow_seconds(void);
+
+#endif

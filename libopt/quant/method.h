@@ -1,0 +1,48 @@
+/**
+ * Quantization methods: how the codes of a tensor are chosen. A method sees weights, importance and
+ * a format's row; it knows no particular format. One file per method, one const row each, listed in
+ * flow/methods.c.
+ */
+#ifndef OPT_QUANT_METHOD_H
+#define OPT_QUANT_METHOD_H
+
+#include "base/ctx.h"
+#include "tensor/format.h"
+
+/** A parameter of a method; a table ends with a NULL name. */
+typedef struct opt_method_param {
+    const char *name, *help;
+    double min, max, fallback;
+} opt_method_param;
+
+/** What a method must be given beyond the weights. */
+enum {
+    OPT_NEEDS_NOTHING = 0,
+    OPT_NEEDS_ALL_ROWS = 1 << 0 /**< the whole tensor at once; otherwise any run of rows will do */
+};
+
+/** Some rows of one tensor. */
+typedef struct opt_quant_job {
+    const opt_format *format;
+    const opt_kern *kern;
+    const float *w;          /* [n_rows, n_cols], finite */
+    const float *importance; /* [n_cols], or NULL: all the same */
+    int64_t n_rows, n_cols;
+    size_t row_bytes;
+    uint8_t *dst; /* [n_rows, row_bytes] */
+} opt_quant_job;
+
+typedef struct opt_quant_method {
+    const char *name, *help;
+    const opt_method_param *params;
+    unsigned needs; /* OPT_NEEDS_* */
+    /** Scratch for one job, in bytes, for the planner. NULL: none. */
+    size_t (*scratch_bytes)(const opt_format *format, int64_t n_rows, int64_t n_cols);
+    /** Writes the rows; the bytes depend on the job only. `scratch` has scratch_bytes, aligned
+     * to 64. */
+    opt_status (*solve)(opt_ctx *ctx, const opt_quant_job *job, void *scratch);
+} opt_quant_method;
+
+extern const opt_quant_method opt_quant_rtn;
+
+#endif

@@ -1,0 +1,23 @@
+/* Round to nearest: every block on its own, parameters by the format's search over its squared
+ * error. */
+#include "quant/method.h"
+
+static opt_status solve(opt_ctx *ctx, const opt_quant_job *job, void *scratch) {
+    (void)ctx;
+    (void)scratch;
+    for (int64_t r = 0; r < job->n_rows; r++) {
+        job->format->encode(job->format, job->kern, job->w + r * job->n_cols, job->importance,
+                            job->dst + (size_t)r * job->row_bytes, job->n_cols);
+    }
+    return OPT_OK;
+}
+
+static const opt_method_param no_params[] = {{NULL, NULL, 0, 0, 0}};
+
+const opt_quant_method opt_quant_rtn = {
+    .name = "rtn",
+    .help = "round to nearest with a scale search per block; needs no data",
+    .params = no_params,
+    .needs = OPT_NEEDS_NOTHING,
+    .solve = solve,
+};

@@ -1,0 +1,317 @@
+#include <math.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "report/render.h"
+
+const char *opt_verdict_name(opt_verdict verdict) {
+    switch (verdict) {
+    case OPT_VERDICT_PASS: return "pass";
+    case OPT_VERDICT_FAIL: return "fail";
+    case OPT_VERDICT_INCONCLUSIVE: return "inconclusive";
+    }
+    return "fail";
+}
+
+double opt_report_ratio(double a, double b) { return b > 0 ? a / b : 0; }
+
+static void put_str(opt_jsonw *w, const char *key, const char *value) {
+    opt_jsonw_key(w, key);
+    opt_jsonw_str(w, value);
+}
+
+static void put_i64(opt_jsonw *w, const char *key, int64_t value) {
+    opt_jsonw_key(w, key);
+    opt_jsonw_i64(w, value);
+}
+
+static void put_u64(opt_jsonw *w, const char *key, uint64_t value) {
+    opt_jsonw_key(w, key);
+    opt_jsonw_u64(w, value);
+}
+
+static void put_f64(opt_jsonw *w, const char *key, double value) {
+    opt_jsonw_key(w, key);
+    opt_jsonw_f64(w, value);
+}
+
+static void put_base_name(opt_jsonw *w, const char *path) {
+    size_t n;
+    const char *name = opt_text_base_name(path, &n);
+    opt_jsonw_strn(w, name, n);
+}
+
+static void put_mean(opt_jsonw *w, const char *key, const opt_mean *m) {
+    opt_jsonw_key(w, key);
+    opt_jsonw_begin_object(w);
+    put_f64(w, "mean", m->mean);
+    put_f64(w, "stderr", m->stderr_);
+    opt_jsonw_end_object(w);
+}
+
+static void put_tensor(opt_jsonw *w, const opt_tensor_result *t) {
+    opt_jsonw_begin_object(w);
+    put_str(w, "name", t->name);
+    put_str(w, "role", t->role);
+    put_str(w, "action", t->action);
+    put_str(w, "source_format", t->source_format);
+    put_str(w, "format", t->format);
+    put_i64(w, "rows", t->n_rows);
+    put_i64(w, "columns", t->n_cols);
+    put_u64(w, "source_bytes", t->source_bytes);
+    put_u64(w, "bytes", t->bytes);
+    put_f64(w, "rmse", t->rmse);
+    put_f64(w, "relative_error", t->rel_error);
+    put_str(w, "note", t->note);
+    opt_jsonw_end_object(w);
+}
+
+static void put_quantize(opt_jsonw *w, const opt_quantize_result *q) {
+    put_u64(w, "source_bytes", q->source_bytes);
+    put_u64(w, "file_bytes", q->file_bytes);
+    put_f64(w, "bits_per_weight", q->bits_per_weight);
+    opt_jsonw_key(w, "tensors");
+    opt_jsonw_begin_array(w);
+    for (int64_t i = 0; i < q->n_tensors; i++) {
+        put_tensor(w, &q->tensors[i]);
+    }
+    opt_jsonw_end_array(w);
+}
+
+static void put_generate(opt_jsonw *w, const opt_report *r) {
+    const opt_generate_result *g = r->generate;
+    opt_jsonw_key(w, "text");
+    opt_jsonw_strn(w, r->generated_text, r->generated_bytes);
+    put_i64(w, "prompt_tokens", g->n_prompt);
+    put_i64(w, "generated_tokens", g->n_generated);
+    put_str(w, "stop_reason", g->stop_reason);
+    opt_jsonw_key(w, "ids");
+    opt_jsonw_begin_array(w);
+    for (int64_t i = 0; i < g->n_prompt + g->n_generated; i++) {
+        opt_jsonw_i64(w, g->ids[i]);
+    }
+    opt_jsonw_end_array(w);
+}
+
+static void put_perplexity(opt_jsonw *w, const opt_ppl_result *p) {
+    put_str(w, "convention", p->convention == OPT_PPL_FULL ? "full" : "llama.cpp");
+    put_i64(w, "context", p->ctx);
+    put_i64(w, "text_tokens", p->n_text_tokens);
+    put_i64(w, "windows", p->n_windows);
+    put_i64(w, "scored_tokens", p->n_scored);
+    put_f64(w, "nll", p->nll);
+    put_f64(w, "nll_stderr", p->nll_stderr);
+    put_f64(w, "perplexity", p->ppl);
+    put_f64(w, "perplexity_low", p->ppl_low);
+    put_f64(w, "perplexity_high", p->ppl_high);
+}
+
+static void put_compare(opt_jsonw *w, const opt_compare_result *c) {
+    put_str(w, "convention", c->convention == OPT_PPL_FULL ? "full" : "llama.cpp");
+    put_i64(w, "context", c->ctx);
+    put_i64(w, "windows", c->n_windows);
+    put_i64(w, "scored_tokens", c->n_scored);
+    put_mean(w, "kld", &c->kld);
+    put_f64(w, "kld_median", c->kld_median);
+    put_f64(w, "kld_p90", c->kld_p90);
+    put_f64(w, "kld_p95", c->kld_p95);
+    put_f64(w, "kld_p99", c->kld_p99);
+    put_f64(w, "kld_p999", c->kld_p999);
+    put_f64(w, "kld_max", c->kld_max);
+    put_mean(w, "same_top1", &c->same_top1);
+    put_mean(w, "delta_p", &c->delta_p);
+    put_f64(w, "delta_p_rms", c->delta_p_rms);
+    put_f64(w, "perplexity_reference", c->ppl_reference);
+    put_f64(w, "perplexity_model", c->ppl_model);
+    put_f64(w, "perplexity_ratio", exp(c->ln_ppl_ratio.mean));
+    put_mean(w, "ln_perplexity_ratio", &c->ln_ppl_ratio);
+}
+
+static void put_bench(opt_jsonw *w, const opt_bench_result *b) {
+    put_i64(w, "prompt_tokens", b->n_prompt);
+    put_i64(w, "generated_tokens", b->n_gen);
+    put_i64(w, "repeats", b->n_repeats);
+    put_f64(w, "bytes_per_generated_token", b->gen_bytes_per_token);
+}
+
+/** Copies a parsed JSON value. */
+static void put_value(opt_jsonw *w, const opt_json *v) {
+    int64_t i = 0;
+    double d = 0;
+    size_t len = 0;
+    switch (opt_json_type_of(v)) {
+    case OPT_JSON_NULL: opt_jsonw_null(w); break;
+    case OPT_JSON_BOOL: opt_jsonw_bool(w, opt_json_bool(v, false)); break;
+    case OPT_JSON_INT: (void)opt_json_i64(v, &i), opt_jsonw_i64(w, i); break;
+    case OPT_JSON_REAL: (void)opt_json_f64(v, &d), opt_jsonw_f64(w, d); break;
+    case OPT_JSON_STRING: {
+        const char *s = opt_json_str(v, &len);
+        opt_jsonw_strn(w, s, len);
+        break;
+    }
+    case OPT_JSON_ARRAY:
+        opt_jsonw_begin_array(w);
+        for (size_t k = 0; k < opt_json_size(v); k++) {
+            put_value(w, opt_json_at(v, k));
+        }
+        opt_jsonw_end_array(w);
+        break;
+    case OPT_JSON_OBJECT: {
+        void *it = NULL;
+        const char *key;
+        const opt_json *value;
+        opt_jsonw_begin_object(w);
+        while (opt_json_next(v, &it, &key, &value)) {
+            opt_jsonw_key(w, key);
+            put_value(w, value);
+        }
+        opt_jsonw_end_object(w);
+        break;
+    }
+    }
+}
+
+static void put_gates(opt_jsonw *w, const opt_report *r) {
+    opt_jsonw_key(w, "gates");
+    opt_jsonw_begin_array(w);
+    for (size_t i = 0; i < r->n_gates; i++) {
+        const opt_gate *g = &r->gates[i];
+        opt_jsonw_begin_object(w);
+        put_str(w, "name", g->name);
+        put_f64(w, g->at_least ? "at_least" : "at_most", g->limit);
+        put_f64(w, "value", g->value);
+        put_f64(w, "low", g->low);
+        put_f64(w, "high", g->high);
+        put_str(w, "verdict", opt_verdict_name(g->verdict));
+        opt_jsonw_end_object(w);
+    }
+    opt_jsonw_end_array(w);
+}
+
+static void put_errors(opt_jsonw *w, const opt_ctx *ctx, const opt_report *r) {
+    const bool own = r->error_message != NULL;
+    opt_jsonw_key(w, "errors");
+    opt_jsonw_begin_array(w);
+    if (r->status != OPT_OK && r->status != OPT_ERR_GATE) {
+        opt_jsonw_begin_object(w);
+        put_str(w, "status", opt_status_name(r->status));
+        put_i64(w, "exit_code", (int64_t)r->status);
+        put_str(w, "object", own ? r->error_object : opt_ctx_error_object(ctx));
+        put_str(w, "message", own ? r->error_message : opt_ctx_error_message(ctx));
+        opt_jsonw_end_object(w);
+    }
+    opt_jsonw_end_array(w);
+}
+
+/** Everything that differs from run to run or from machine to machine stands here and nowhere else.
+ */
+static void put_run(opt_jsonw *w, const opt_ctx *ctx, const opt_report *r) {
+    opt_jsonw_key(w, "run");
+    opt_jsonw_begin_object(w);
+    put_str(w, "instruction_set", opt_ctx_isa(ctx));
+    put_i64(w, "threads", opt_ctx_n_threads(ctx));
+    put_u64(w, "peak_memory_bytes",
+            r->quantize != NULL ? r->quantize->peak_memory : opt_ctx_peak_memory(ctx));
+    if (r->quantize != NULL) {
+        put_f64(w, "seconds", r->quantize->seconds);
+    } else if (r->perplexity != NULL) {
+        put_f64(w, "seconds", r->perplexity->seconds);
+    } else if (r->compare != NULL) {
+        put_f64(w, "seconds", r->compare->seconds);
+    } else if (r->generate != NULL) {
+        put_f64(w, "prompt_seconds", r->generate->prompt_seconds);
+        put_f64(w, "generate_seconds", r->generate->generate_seconds);
+    } else if (r->bench != NULL) {
+        const opt_bench_result *b = r->bench;
+        put_f64(w, "prompt_tokens_per_second", b->prompt_tps);
+        put_f64(w, "prompt_tokens_per_second_min", b->prompt_tps_min);
+        put_f64(w, "prompt_tokens_per_second_max", b->prompt_tps_max);
+        put_f64(w, "generated_tokens_per_second", b->gen_tps);
+        put_f64(w, "generated_tokens_per_second_min", b->gen_tps_min);
+        put_f64(w, "generated_tokens_per_second_max", b->gen_tps_max);
+    }
+    opt_jsonw_end_object(w);
+}
+
+static void put_result(opt_jsonw *w, const opt_report *r, const opt_json *inspect) {
+    opt_jsonw_key(w, "result");
+    if (r->inspect != NULL) {
+        put_value(w, inspect);
+        return;
+    }
+    if (r->quantize == NULL && r->generate == NULL && r->perplexity == NULL && r->compare == NULL &&
+        r->bench == NULL) {
+        opt_jsonw_null(w);
+        return;
+    }
+    opt_jsonw_begin_object(w);
+    if (r->quantize != NULL) {
+        put_quantize(w, r->quantize);
+    } else if (r->generate != NULL) {
+        put_generate(w, r);
+    } else if (r->perplexity != NULL) {
+        put_perplexity(w, r->perplexity);
+    } else if (r->compare != NULL) {
+        put_compare(w, r->compare);
+    } else {
+        put_bench(w, r->bench);
+    }
+    opt_jsonw_end_object(w);
+}
+
+static void put_head(opt_jsonw *w, const opt_report *r) {
+    put_str(w, "schema", "lathe.report/1");
+    put_str(w, "tool", r->tool);
+    put_str(w, "command", r->command);
+    put_str(w, "version", opt_version());
+    opt_jsonw_key(w, "inputs");
+    opt_jsonw_begin_array(w);
+    for (size_t i = 0; i < r->n_inputs; i++) {
+        put_base_name(w, r->inputs[i]);
+    }
+    opt_jsonw_end_array(w);
+    opt_jsonw_key(w, "output");
+    if (r->output != NULL) {
+        put_base_name(w, r->output);
+    } else {
+        opt_jsonw_null(w);
+    }
+    opt_jsonw_key(w, "dry_run");
+    opt_jsonw_bool(w, r->dry_run);
+    put_str(w, "status", opt_status_name(r->status));
+    put_i64(w, "exit_code", (int64_t)r->status);
+}
+
+opt_status opt_report_json(opt_ctx *ctx, const opt_report *report, char **out) {
+    opt_status st = OPT_OK;
+    opt_str text = {0};
+    opt_json *inspect = NULL;
+    opt_jsonw w;
+    if (report->inspect != NULL) {
+        OPT_TRY(opt_json_parse(ctx, "inspect", report->inspect, strlen(report->inspect), &inspect));
+    }
+    opt_jsonw_init(&w, ctx, &text, 1);
+    opt_jsonw_begin_object(&w);
+    put_head(&w, report);
+    put_result(&w, report, inspect);
+    put_gates(&w, report);
+    opt_jsonw_key(&w, "warnings");
+    opt_jsonw_begin_array(&w);
+    for (int i = 0; i < opt_ctx_n_warnings(ctx); i++) {
+        opt_jsonw_str(&w, opt_ctx_warning(ctx, i));
+    }
+    opt_jsonw_end_array(&w);
+    put_errors(&w, ctx, report);
+    put_run(&w, ctx, report);
+    opt_jsonw_end_object(&w);
+    OPT_TRY(opt_jsonw_finish(&w));
+    OPT_TRY(opt_str_append(ctx, &text, "\n", 1));
+    *out = text.data;
+    text.data = NULL;
+done:
+    opt_json_free(inspect);
+    if (text.data != NULL) {
+        opt_str_free(ctx, &text);
+    }
+    return st;
+}

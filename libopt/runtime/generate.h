@@ -1,0 +1,50 @@
+/** The generation loop: prompt, then one token after the other, text out as soon as it is certain.
+ */
+#ifndef OPT_RUNTIME_GENERATE_H
+#define OPT_RUNTIME_GENERATE_H
+
+#include "base/mem.h"
+#include "exec/session.h"
+#include "runtime/sampler.h"
+#include "text/tokenizer.h"
+
+/** Ends a text before the first of several stop texts, across token boundaries. Zero-initialise. */
+typedef struct opt_stopper {
+    const char *const *stops; /* [n], borrowed; empty ones are ignored */
+    size_t n;
+    opt_str held; /* text that may still be the beginning of a stop text */
+} opt_stopper;
+
+/**
+ * Takes text[bytes] and appends to `out` what is certainly in front of any stop text. *stopped is
+ * set when one was found: the rest is dropped.
+ */
+OPT_MUST_USE opt_status opt_stopper_push(opt_ctx *ctx, opt_stopper *s, const char *text,
+                                         size_t bytes, opt_str *out, bool *stopped);
+/** Appends what is still held: the text has ended. */
+OPT_MUST_USE opt_status opt_stopper_finish(opt_ctx *ctx, opt_stopper *s, opt_str *out);
+void opt_stopper_free(opt_ctx *ctx, opt_stopper *s);
+
+/** What a run of the loop needs; the prompt's tokens are in `tokens` already. */
+typedef struct opt_generate_job {
+    opt_session *session; /* empty cache */
+    const opt_tokenizer *tokenizer;
+    opt_sampler *sampler;
+    opt_tokens *tokens; /* grows by the generated ones */
+    int64_t n_vocab, max_tokens;
+    opt_stopper stopper;
+    bool ignore_eos;
+    opt_status (*on_text)(void *user, const char *text, size_t n); /* may be NULL */
+    void *user;
+} opt_generate_job;
+
+typedef struct opt_generate_outcome {
+    const char *stop_reason; /* see opt_generate_result */
+    double prompt_seconds, generate_seconds;
+} opt_generate_outcome;
+
+/** Runs the loop. The tokenizer may be NULL: then nothing is printed and no token ends the text. */
+OPT_MUST_USE opt_status opt_generate_run(opt_ctx *ctx, opt_generate_job *job,
+                                         opt_generate_outcome *out);
+
+#endif

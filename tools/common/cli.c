@@ -1,0 +1,315 @@
+#include "common/cli.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/term.h"
+
+const cli_option cli_common_options[] = {
+    {NULL, 0, CLI_FLAG, NULL, "Common options", 0, NULL, 0, 0},
+    {"threads", 'j', CLI_INT, "N", "threads to use (default: the cores this process may use)",
+     offsetof(cli_common, threads), NULL, 1, 4096},
+    {"max-memory", 0, CLI_BYTES, "SIZE",
+     "memory that may be allocated, such as 4G (default: no limit)",
+     offsetof(cli_common, max_memory), NULL, 0, 0},
+    {"json", 0, CLI_OPTIONAL, "FILE", "report as JSON, to FILE or in place of the text",
+     offsetof(cli_common, json), NULL, 0, 0},
+    {"quiet", 'q', CLI_COUNT, NULL, "no progress, no warnings", offsetof(cli_common, quiet), NULL,
+     0, 0},
+    {"verbose", 'v', CLI_COUNT, NULL, "more detail; -vv for even more",
+     offsetof(cli_common, verbose), NULL, 0, 0},
+    {"help", 'h', CLI_HELP, NULL, "print this page", 0, NULL, 0, 0},
+    {"version", 0, CLI_VERSION, NULL, "print the version and what it was built with", 0, NULL, 0,
+     0},
+    CLI_END,
+};
+
+static const char exit_codes[] =
+    "\nExit codes: 0 ok, 1 a gate failed, 2 usage, 3 bad input file, 4 I/O, 5 out of memory,\n"
+    "  6 numeric failure, 7 unsupported, 70 a bug of ours, 130/143 interrupted\n";
+
+opt_status cli_usage(cli_job *job, const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(job->error, sizeof job->error, fmt, args);
+    va_end(args);
+    return OPT_ERR_USAGE;
+}
+
+static void print_command_help(const cli_tool *tool, const cli_command *c) {
+    const char *space = c->name != NULL ? " " : "";
+    const char *name = c->name != NULL ? c->name : "";
+    printf("%s%s%s - %s\n\nExamples:\n%s\n", tool->name, space, name, c->summary, c->examples);
+    printf("Usage: %s%s%s %s\n%s", tool->name, space, name, c->synopsis, c->args_help);
+    const cli_option *const tables[] = {c->options, cli_common_options, NULL};
+    cli_print_options(tables);
+    if (c->notes != NULL) {
+        c->notes();
+    }
+    fputs(exit_codes, stdout);
+}
+
+static void print_tool_help(const cli_tool *tool) {
+    printf("%s - %s\n\nExamples:\n", tool->name, tool->summary);
+    for (size_t i = 0; i < tool->n_commands; i++) {
+        const char *examples = tool->commands[i].examples;
+        printf("%.*s\n", (int)strcspn(examples, "\n"), examples);
+    }
+    printf("\nUsage: %s COMMAND MODEL ... [options]\n\nCommands:\n", tool->name);
+    for (size_t i = 0; i < tool->n_commands; i++) {
+        printf("  %-12s %s\n", tool->commands[i].name, tool->commands[i].summary);
+    }
+    printf(
+        "\n'%s COMMAND --help' explains a command and its options; --version prints the version.\n",
+        tool->name);
+    fputs(exit_codes, stdout);
+}
+
+static int print_version(const cli_tool *tool) {
+    opt_ctx *ctx = NULL;
+    if (opt_ctx_new(NULL, &ctx) != OPT_OK) {
+        printf("%s (Lathe) %s\n", tool->name, opt_version());
+        return 0;
+    }
+    printf("%s (Lathe) %s\ninstruction set: %s\nlibraries: %s\n", tool->name, opt_version(),
+           opt_ctx_isa(ctx), opt_libraries());
+    opt_ctx_free(ctx);
+    return 0;
+}
+
+/** Flushes what printf wrote; a reader that has gone away is no error. */
+static int finish_stdout(const cli_tool *tool, int code) {
+    if (fflush(stdout) != 0 && errno != EPIPE && code == 0) {
+        fprintf(stderr, "%s: error: standard output: %s\n", tool->name, strerror(errno));
+        return OPT_ERR_IO;
+    }
+    return code;
+}
+
+/** Writes the JSON document to its file or to standard output. */
+static opt_status write_json(cli_job *job, term_state *term) {
+    char *text = NULL;
+    const opt_status made = opt_report_json(job->ctx, &job->report, &text);
+    if (made != OPT_OK) {
+        return made;
+    }
+    opt_status st = OPT_OK;
+    if (job->json_on_stdout) {
+        if (term_out(text, strlen(text)) == TERM_FAILED) {
+            term_error(term, "standard output", strerror(errno));
+            st = OPT_ERR_IO;
+        }
+    } else {
+        FILE *f = fopen(job->common->json, "w");
+        bool ok = f != NULL && fputs(text, f) >= 0;
+        ok = f != NULL && fclose(f) == 0 && ok;
+        if (!ok) {
+            term_error(term, job->common->json, strerror(errno));
+            st = OPT_ERR_IO;
+        }
+    }
+    opt_text_free(job->ctx, text);
+    return st;
+}
+
+static opt_status write_text(cli_job *job, term_state *term) {
+    char *text = NULL;
+    const opt_status made = opt_report_text(job->ctx, &job->report, job->common->verbose, &text);
+    if (made != OPT_OK) {
+        return made;
+    }
+    opt_status st = OPT_OK;
+    if (term_out(text, strlen(text)) == TERM_FAILED) {
+        term_error(term, "standard output", strerror(errno));
+        st = OPT_ERR_IO;
+    }
+    opt_text_free(job->ctx, text);
+    return st;
+}
+
+/** Prints error and report of a job that has ended with `st`; returns the exit code. */
+static int finish(cli_job *job, term_state *term, opt_status st) {
+    term_clear_progress(term);
+    opt_report *r = &job->report;
+    r->tool = job->tool->name;
+    r->command = job->command->name;
+    r->status = st;
+    if (job->error[0] != 0) {
+        r->error_message = job->error;
+    }
+    if (st != OPT_OK && st != OPT_ERR_GATE) {
+        term_error(term,
+                   r->error_message != NULL ? r->error_object : opt_ctx_error_object(job->ctx),
+                   r->error_message != NULL ? r->error_message : opt_ctx_error_message(job->ctx));
+    }
+    opt_status out = OPT_OK;
+    if (job->common->json != NULL) {
+        out = write_json(job, term);
+    }
+    const bool silent = job->command->quiet_hides_text && job->common->quiet > 0 && !r->dry_run;
+    const bool hide = job->text_done || silent;
+    if (out == OPT_OK && !job->json_on_stdout && !hide && (st == OPT_OK || st == OPT_ERR_GATE)) {
+        out = write_text(job, term);
+    }
+    return (int)(st != OPT_OK ? st : out);
+}
+
+/** Runs the command with parsed settings. */
+static int run_job(cli_job *job, void *settings) {
+    const cli_common *common = job->common;
+    term_state term;
+    term_init(&term, job->tool->name, common->quiet, common->verbose);
+    opt_ctx_options options = {0};
+    options.n_threads = (int)common->threads;
+    options.max_memory = common->max_memory;
+    options.log = term_log;
+    options.log_user = &term;
+    options.progress = term_progress;
+    options.progress_user = &term;
+    const opt_status made = opt_ctx_new(&options, &job->ctx);
+    if (made !=
+        OPT_OK) { /* without a context there is no report; this happens before anything was read */
+        term_error(&term, NULL,
+                   made == OPT_ERR_USAGE
+                       ? "the environment variable OPT_ISA names no instruction set "
+                         "(portable, ref, avx2, avx512, amx)"
+                       : "out of memory");
+        return (int)made;
+    }
+    opt_status st = OPT_ERR_USAGE;
+    bool ran = false;
+    if (job->error[0] == 0 && job->n_args < job->command->min_args) {
+        (void)cli_usage(job, "%s: %s%s%s %s; --help explains it",
+                        job->n_args == 0 ? "a model is needed" : "an argument is missing",
+                        job->tool->name, job->command->name ? " " : "",
+                        job->command->name ? job->command->name : "", job->command->synopsis);
+    } else if (job->error[0] == 0 && job->n_args > job->command->max_args) {
+        (void)cli_usage(job, "too many arguments: '%s' was not expected",
+                        job->args[job->command->max_args]);
+    } else if (job->error[0] == 0) {
+        term_catch_signals(job->ctx);
+        st = job->command->run(job, settings);
+        ran = true;
+    }
+    job->report.inputs = job->args;
+    job->report.n_inputs = job->n_args;
+    const int code = finish(job, &term, st);
+    if (ran && job->command->cleanup != NULL) {
+        job->command->cleanup(job, settings);
+    }
+    term_catch_signals(NULL);
+    opt_ctx_free(job->ctx);
+    return code;
+}
+
+/** Whether JSON was asked for, also on a command line that cannot be parsed. */
+static const char *find_json(int argc, char **argv) {
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strcmp(argv[i], "--json") == 0) {
+            return "";
+        }
+        if (strncmp(argv[i], "--json=", 7) == 0) {
+            return argv[i] + 7;
+        }
+    }
+    return NULL;
+}
+
+static int run_command(const cli_tool *tool, const cli_command *command, int argc, char **argv) {
+    const size_t n_pointers = ((size_t)argc + 1) * (command->n_lists + 1);
+    void *settings = calloc(1, command->settings_bytes);
+    const char **list_storage = calloc(n_pointers, sizeof *list_storage);
+    if (settings == NULL || list_storage == NULL) {
+        free(settings);
+        free(list_storage);
+        fprintf(stderr, "%s: error: out of memory\n", tool->name);
+        return OPT_ERR_MEMORY;
+    }
+    if (command->defaults != NULL) {
+        command->defaults(settings);
+    }
+    const cli_option *const tables[] = {command->options, cli_common_options, NULL};
+    cli_parsed parsed;
+    const bool ok = cli_parse(argc, argv, tables, settings, list_storage, &parsed);
+    int code = 0;
+    if (ok && parsed.help) {
+        print_command_help(tool, command);
+        code = finish_stdout(tool, 0);
+    } else if (ok && parsed.version) {
+        code = finish_stdout(tool, print_version(tool));
+    } else {
+        cli_common *common = settings;
+        if (!ok) {
+            common->json = find_json(argc, argv);
+        }
+        cli_job job = {0};
+        job.tool = tool;
+        job.command = command;
+        job.common = common;
+        job.args = parsed.args;
+        job.n_args = parsed.n_args;
+        job.json_on_stdout =
+            common->json != NULL && (common->json[0] == 0 || strcmp(common->json, "-") == 0);
+        snprintf(job.error, sizeof job.error, "%s", parsed.error);
+        code = run_job(&job, settings);
+    }
+    free(settings);
+    free(list_storage);
+    return code;
+}
+
+static const cli_command *find_command(const cli_tool *tool, const char *name) {
+    for (size_t i = 0; i < tool->n_commands; i++) {
+        if (strcmp(tool->commands[i].name, name) == 0) {
+            return &tool->commands[i];
+        }
+    }
+    return NULL;
+}
+
+static int no_such_command(const cli_tool *tool, const char *name) {
+    const char *names[16];
+    char all[256] = "";
+    size_t n = 0;
+    for (; n < tool->n_commands && n < 16; n++) {
+        names[n] = tool->commands[n].name;
+        const size_t len = strlen(all);
+        snprintf(all + len, sizeof all - len, "%s%s", n > 0 ? ", " : "", names[n]);
+    }
+    term_state term;
+    term_init(&term, tool->name, 0, 0);
+    char message[512];
+    const char *near = name != NULL ? opt_text_nearest(name, names, n) : NULL;
+    if (name == NULL) {
+        snprintf(message, sizeof message, "a command is needed: %s; --help explains them", all);
+    } else if (near != NULL) {
+        snprintf(message, sizeof message, "unknown command '%.64s'; did you mean %s?", name, near);
+    } else {
+        snprintf(message, sizeof message, "unknown command '%.64s'; there are %s", name, all);
+    }
+    term_error(&term, NULL, message);
+    return OPT_ERR_USAGE;
+}
+
+int cli_main(const cli_tool *tool, int argc, char **argv) {
+    term_catch_signals(NULL); /* ignores SIGPIPE */
+    if (tool->commands[0].name == NULL) {
+        return run_command(tool, &tool->commands[0], argc, argv);
+    }
+    const char *name = argc > 1 ? argv[1] : NULL;
+    if (name != NULL && (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)) {
+        print_tool_help(tool);
+        return finish_stdout(tool, 0);
+    }
+    if (name != NULL && strcmp(name, "--version") == 0) {
+        return finish_stdout(tool, print_version(tool));
+    }
+    const cli_command *command = name != NULL ? find_command(tool, name) : NULL;
+    if (command == NULL) {
+        return no_such_command(tool, name);
+    }
+    return run_command(tool, command, argc - 1, argv + 1);
+}
