@@ -1,65 +1,12 @@
 /**
  * Reading the stored blocks of the int8 path with AVX-512: 64 consecutive codes of a row as
- * unsigned bytes, and the scales of 16 rows. A code q stands for d (q - offset) or d q + m;
- * `layout` and `bits` are constant after inlining.
+ * unsigned bytes, and the scales of 16 rows.
  */
 #ifndef OPT_KERN_X86_CODES_AVX512_H
 #define OPT_KERN_X86_CODES_AVX512_H
 
-#include "base/num.h"
-#include "kern/kern.h"
+#include "kern/x86/codes_rows.h"
 #include "kern/x86/vec_avx512.h"
-
-typedef enum codes_layout {
-    CODES_Q8_0,
-    CODES_Q4_0,
-    CODES_Q4_1,
-    CODES_Q5_0,
-    CODES_Q5_1,
-    CODES_INT2,
-    CODES_INT3,
-    CODES_INT4,
-    CODES_INT8
-} codes_layout;
-
-/** What the loops need to know about the rows of one call. */
-typedef struct codes_rows {
-    int64_t n_groups;    /* of 32 elements, the last one may be partial */
-    int64_t block_elems; /* elements that share a scale: 32, 64 or 128 */
-    int64_t block_bytes;
-    int head;       /* bytes of a block before its codes */
-    bool zero_byte; /* own groups with a zero point: a byte behind d */
-    int offset;     /* subtracted from codes in integers */
-    bool has_min;   /* the block's m (or zero point) is added in f32 */
-} codes_rows;
-
-static inline OPT_ALWAYS_INLINE codes_rows codes_rows_of(codes_layout layout, const opt_kspec *s,
-                                                         int64_t k) {
-    codes_rows c = {.n_groups = opt_ceil_div(k, 32), .block_elems = 32};
-    switch (layout) {
-    case CODES_Q8_0: c.block_bytes = 34, c.head = 2, c.offset = 128; break;
-    case CODES_Q4_0: c.block_bytes = 18, c.head = 2, c.offset = 8; break;
-    case CODES_Q4_1: c.block_bytes = 20, c.head = 4, c.has_min = true; break;
-    case CODES_Q5_0: c.block_bytes = 22, c.head = 6, c.offset = 16; break;
-    case CODES_Q5_1: c.block_bytes = 24, c.head = 8, c.has_min = true; break;
-    case CODES_INT2:
-    case CODES_INT3:
-    case CODES_INT4:
-    case CODES_INT8:
-        c.block_elems = s->group;
-        c.head = s->symmetric ? 2 : 3;
-        c.block_bytes = c.head + s->bits * s->group / 8;
-        c.offset = s->symmetric ? 1 << (s->bits - 1) : 0;
-        c.has_min = c.zero_byte = !s->symmetric;
-        break;
-    }
-    return c;
-}
-
-/** Offset of the block that holds group g (of 32 elements). */
-static inline int64_t codes_block_off(const codes_rows *c, int64_t g) {
-    return c->block_elems == 32 ? g * c->block_bytes : g * 32 / c->block_elems * c->block_bytes;
-}
 
 static inline __m512i two_halves(__m256i lo, __m256i hi) {
     return _mm512_inserti64x4(_mm512_castsi256_si512(lo), hi, 1);
@@ -167,14 +114,10 @@ static inline OPT_ALWAYS_INLINE void codes_scales(codes_layout layout, const cod
     *m = _mm512_setzero_ps();
     if (layout == CODES_Q4_1 || layout == CODES_Q5_1) {
         *m = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(head, 16)));
-    } else if (c->zero_byte) { /* w = d (q - zero 2^(bits-8)) */
-        const int bits = layout == CODES_INT2   ? 2
-                         : layout == CODES_INT3 ? 3
-                         : layout == CODES_INT4 ? 4
-                                                : 8;
+    } else if (c->zero_byte) {
         const __m512i zero = _mm512_and_si512(_mm512_srli_epi32(head, 16), _mm512_set1_epi32(255));
-        const float step = -1.0f / (float)(1 << (8 - bits));
-        *m = _mm512_mul_ps(*d, _mm512_mul_ps(_mm512_cvtepi32_ps(zero), _mm512_set1_ps(step)));
+        const __m512 step = _mm512_set1_ps(codes_zero_step(layout));
+        *m = _mm512_mul_ps(*d, _mm512_mul_ps(_mm512_cvtepi32_ps(zero), step));
     }
 }
 

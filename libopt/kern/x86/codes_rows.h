@@ -1,0 +1,71 @@
+/** Layouts that the x86 rows of linear_i8 read. A code q stands for d (q - offset) or for d q + m.
+ */
+#ifndef OPT_KERN_X86_CODES_ROWS_H
+#define OPT_KERN_X86_CODES_ROWS_H
+
+#include "base/attr.h"
+#include "base/num.h"
+#include "kern/kern.h"
+
+/* Constant after inlining. */
+typedef enum codes_layout {
+    CODES_Q8_0,
+    CODES_Q4_0,
+    CODES_Q4_1,
+    CODES_Q5_0,
+    CODES_Q5_1,
+    CODES_INT2,
+    CODES_INT3,
+    CODES_INT4,
+    CODES_INT8
+} codes_layout;
+
+/** What the loops need to know about the rows of one call. */
+typedef struct codes_rows {
+    int64_t n_groups;    /* of 32 elements, the last one may be partial */
+    int64_t block_elems; /* elements that share a scale: 32, 64 or 128 */
+    int64_t block_bytes;
+    int head;       /* bytes of a block before its codes */
+    bool zero_byte; /* own groups with a zero point: a byte behind d */
+    int offset;     /* subtracted from codes in integers */
+    bool has_min;   /* the block's m (or zero point) is added in f32 */
+} codes_rows;
+
+static inline OPT_ALWAYS_INLINE codes_rows codes_rows_of(codes_layout layout, const opt_kspec *s,
+                                                         int64_t k) {
+    codes_rows c = {.n_groups = opt_ceil_div(k, 32), .block_elems = 32};
+    switch (layout) {
+    case CODES_Q8_0: c.block_bytes = 34, c.head = 2, c.offset = 128; break; /* read as unsigned */
+    case CODES_Q4_0: c.block_bytes = 18, c.head = 2, c.offset = 8; break;
+    case CODES_Q4_1: c.block_bytes = 20, c.head = 4, c.has_min = true; break;
+    case CODES_Q5_0: c.block_bytes = 22, c.head = 6, c.offset = 16; break;
+    case CODES_Q5_1: c.block_bytes = 24, c.head = 8, c.has_min = true; break;
+    case CODES_INT2:
+    case CODES_INT3:
+    case CODES_INT4:
+    case CODES_INT8:
+        c.block_elems = s->group;
+        c.head = s->symmetric ? 2 : 3;
+        c.block_bytes = c.head + s->bits * s->group / 8;
+        c.offset = s->symmetric ? 1 << (s->bits - 1) : 0;
+        c.has_min = c.zero_byte = !s->symmetric;
+        break;
+    }
+    return c;
+}
+
+/** Offset of the block that holds group g (of 32 elements). */
+static inline int64_t codes_block_off(const codes_rows *c, int64_t g) {
+    return c->block_elems == 32 ? g * c->block_bytes : g * 32 / c->block_elems * c->block_bytes;
+}
+
+/** Own groups: m = d * (zero * codes_zero_step), since w = d (q - zero 2^(bits-8)). */
+static inline OPT_ALWAYS_INLINE float codes_zero_step(codes_layout layout) {
+    const int bits = layout == CODES_INT2   ? 2
+                     : layout == CODES_INT3 ? 3
+                     : layout == CODES_INT4 ? 4
+                                            : 8;
+    return -1.0f / (float)(1 << (8 - bits));
+}
+
+#endif

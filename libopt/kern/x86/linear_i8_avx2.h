@@ -1,0 +1,276 @@
+/**
+ * The int8 path with 256-bit vectors, reference optk_linear_i8_<name>__ref (same bits). Made twice:
+ * by linear_i8_avx2.c with 16-bit multiplications, and by linear_i8_avxvnni.c with vpdpbusd.
+ *
+ * As in linear_i8_avx512.c: for few tokens 8 rows at a time are read as they are stored, for many
+ * 16 rows are unpacked into a panel that all tokens share.
+ *
+ * The includer defines LINEAR_I8_SUFFIX, and LINEAR_I8_VNNI as 0 or 1.
+ */
+#ifndef OPT_KERN_X86_LINEAR_I8_AVX2_H
+#define OPT_KERN_X86_LINEAR_I8_AVX2_H
+
+#include "kern/rows.h"
+#include "kern/x86/codes_avx2.h"
+
+#ifndef LINEAR_I8_VNNI
+#define LINEAR_I8_VNNI 0
+#endif
+
+#define PANEL_ROWS 16
+#define PANEL_GROUPS 16
+
+/* One call. */
+typedef struct job {
+    codes_rows c;
+    const uint8_t *w;
+    size_t row_bytes;
+    const opt_act_i8 *x;
+    float *y;
+    int64_t ldy;
+    int offset; /* what dot leaves to be subtracted, times the sum of activations */
+} job;
+
+/** sum + u . x over 4 neighbours in every lane; `wide`: u may exceed 127, and u - 128 is multiplied
+ * without VNNI. */
+static inline OPT_ALWAYS_INLINE __m256i dot(bool wide, __m256i sum, __m256i u, __m256i x) {
+#if LINEAR_I8_VNNI
+    (void)wide;
+    return _mm256_dpbusd_avx_epi32(sum, u, x);
+#else
+    /* vpmaddubsw saturates at 16 bits: 2 * 128 * 127 fits, 2 * 255 * 127 does not. */
+    if (wide) {
+        const __m256i w = _mm256_xor_si256(u, _mm256_set1_epi8(-128));
+        x = _mm256_sign_epi8(x, w);
+        u = _mm256_abs_epi8(w);
+    }
+    const __m256i pairs = _mm256_maddubs_epi16(u, x);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+#endif
+}
+
+static inline OPT_ALWAYS_INLINE bool is_wide(codes_layout layout) {
+    return layout == CODES_Q8_0 || layout == CODES_INT8;
+}
+
+/** Sums of the lanes of 8 vectors. */
+static inline __m256i add_lanes8(const __m256i v[8]) {
+    const __m256i a =
+        _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
+    const __m256i b =
+        _mm256_hadd_epi32(_mm256_hadd_epi32(v[4], v[5]), _mm256_hadd_epi32(v[6], v[7]));
+    return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20),
+                            _mm256_permute2x128_si256(a, b, 0x31));
+}
+
+/** sum + dot * (d * scale) (+ m * scaled_sum). */
+static inline OPT_ALWAYS_INLINE __m256 add_group(bool has_min, __m256 sum, __m256i dots, __m256 d,
+                                                 __m256 m, float scale, float scaled_sum) {
+    sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots), _mm256_mul_ps(d, _mm256_set1_ps(scale)), sum);
+    return has_min ? _mm256_fmadd_ps(m, _mm256_set1_ps(scaled_sum), sum) : sum;
+}
+
+/** 8 rows from r, one token, on the stored blocks. Behind the last row, it is taken once more. */
+static inline OPT_ALWAYS_INLINE void rows8(codes_layout layout, const job *j, int64_t r,
+                                           int64_t n_rows, int64_t t) {
+    const codes_rows c = j->c;
+    const uint8_t *w = j->w + (size_t)r * j->row_bytes;
+    const int64_t last = opt_min_i64(7, n_rows - 1 - r);
+    const __m256i off = codes_row_offsets(j->row_bytes, last);
+    const int64_t n_padded = j->x->n_padded;
+    const int8_t *q = j->x->q + t * n_padded;
+    const int16_t *sum4 = j->x->sum4 + t * (n_padded / 4);
+    const float *scale = j->x->scale + t * (n_padded / 32);
+    const float *scaled_sum = j->x->scaled_sum + t * (n_padded / 32);
+    __m256 sum = _mm256_setzero_ps();
+    for (int64_t g = 0; g < c.n_groups; g++) {
+        const __m256i xq = _mm256_loadu_si256((const void *)(q + 32 * g));
+        const __m256i xs = _mm256_cvtepi16_epi32(_mm_loadu_si128((const void *)(sum4 + 8 * g)));
+        const __m256i start = _mm256_mullo_epi32(xs, _mm256_set1_epi32(-j->offset));
+        __m256i dots[8];
+        for (int a = 0; a < 8; a++) {
+            const uint8_t *row = w + (size_t)opt_min_i64(a, last) * j->row_bytes;
+            dots[a] = dot(is_wide(layout), start, codes_load(layout, &c, row, g), xq);
+        }
+        __m256 d;
+        __m256 m;
+        codes_scales(layout, &c, w, off, g, &d, &m);
+        sum = add_group(c.has_min, sum, add_lanes8(dots), d, m, scale[g], scaled_sum[g]);
+    }
+    store8(j->y + t * j->ldy + r, n_rows - r, sum);
+}
+
+/** 16 rows of up to PANEL_GROUPS groups: byte i of codes[g][u][r] is element 4 u + i of group g of
+ * row r. */
+typedef struct panel {
+    OPT_ALIGNED(64) uint8_t codes[PANEL_GROUPS][8][PANEL_ROWS][4];
+    OPT_ALIGNED(64) float d[PANEL_GROUPS][PANEL_ROWS];
+    OPT_ALIGNED(64) float m[PANEL_GROUPS][PANEL_ROWS];
+} panel;
+
+/** Transposes 8 x 8 elements of 32 bits in place. */
+static inline void transpose8(__m256i v[8]) {
+    __m256i u[8];
+    for (int i = 0; i < 8; i += 2) {
+        u[i] = _mm256_unpacklo_epi32(v[i], v[i + 1]);
+        u[i + 1] = _mm256_unpackhi_epi32(v[i], v[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) { /* v[i + c]: columns c and c + 4 of rows i .. i + 3 */
+        v[i] = _mm256_unpacklo_epi64(u[i], u[i + 2]);
+        v[i + 1] = _mm256_unpackhi_epi64(u[i], u[i + 2]);
+        v[i + 2] = _mm256_unpacklo_epi64(u[i + 1], u[i + 3]);
+        v[i + 3] = _mm256_unpackhi_epi64(u[i + 1], u[i + 3]);
+    }
+    for (int c = 0; c < 4; c++) {
+        u[c] = _mm256_permute2x128_si256(v[c], v[c + 4], 0x20);
+        u[c + 4] = _mm256_permute2x128_si256(v[c], v[c + 4], 0x31);
+    }
+    memcpy(v, u, sizeof u);
+}
+
+/** Unpacks groups [g0, g0 + n) of 8 rows from r into the panel's rows from `at`. */
+static inline OPT_ALWAYS_INLINE void unpack8(codes_layout layout, const job *j, int64_t r,
+                                             int64_t n_rows, int64_t g0, int64_t n, int at,
+                                             panel *out) {
+    const int64_t base = opt_min_i64(r, n_rows - 1);
+    const uint8_t *w = j->w + (size_t)base * j->row_bytes;
+    const int64_t last = opt_min_i64(7, n_rows - 1 - base);
+    const __m256i off = codes_row_offsets(j->row_bytes, last);
+    for (int64_t g = 0; g < n; g++) {
+        __m256i v[8];
+        for (int a = 0; a < 8; a++) {
+            v[a] =
+                codes_load(layout, &j->c, w + (size_t)opt_min_i64(a, last) * j->row_bytes, g0 + g);
+        }
+        transpose8(v);
+        for (int u = 0; u < 8; u++) {
+            _mm256_store_si256((void *)out->codes[g][u][at], v[u]);
+        }
+        __m256 d;
+        __m256 m;
+        codes_scales(layout, &j->c, w, off, g0 + g, &d, &m);
+        _mm256_store_ps(&out->d[g][at], d);
+        _mm256_store_ps(&out->m[g][at], m);
+    }
+}
+
+/** Sum of the activations of a group. */
+static inline int32_t group_sum(const int16_t *sum4) {
+    const __m128i pairs = _mm_madd_epi16(_mm_loadu_si128((const void *)sum4), _mm_set1_epi16(1));
+    const __m128i two = _mm_add_epi32(pairs, _mm_shuffle_epi32(pairs, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
+}
+
+/** Adds the panel's groups (from g0 of the row) to y [t .. t + n_t, r .. r + 16), which the first
+ * groups set. */
+static inline OPT_ALWAYS_INLINE void panel_tile(bool wide, bool has_min, int n_t, const job *j,
+                                                const panel *w, int64_t r, int64_t n_rows,
+                                                int64_t g0, int64_t n, int64_t t) {
+    const int64_t n_padded = j->x->n_padded;
+    const int8_t *q = j->x->q + t * n_padded + g0 * 32;
+    const int16_t *sum4 = j->x->sum4 + t * (n_padded / 4) + g0 * 8;
+    const float *scale = j->x->scale + t * (n_padded / 32) + g0;
+    const float *scaled_sum = j->x->scaled_sum + t * (n_padded / 32) + g0;
+    float *y = j->y + t * j->ldy + r;
+    const bool second = n_rows - r > 8;
+    __m256 sum[3][2];
+    for (int b = 0; b < n_t; b++) {
+        sum[b][0] = g0 == 0 ? _mm256_setzero_ps() : load8(y + b * j->ldy, n_rows - r);
+        sum[b][1] =
+            g0 == 0 || !second ? _mm256_setzero_ps() : load8(y + b * j->ldy + 8, n_rows - r - 8);
+    }
+    for (int64_t g = 0; g < n; g++) {
+        __m256i dots[3][2];
+        for (int b = 0; b < n_t; b++) {
+            const int start =
+                j->offset == 0 ? 0 : -j->offset * group_sum(sum4 + b * (n_padded / 4) + 8 * g);
+            dots[b][0] = dots[b][1] = _mm256_set1_epi32(start);
+        }
+        for (int u = 0; u < 8; u++) {
+            const __m256i w0 = _mm256_load_si256((const void *)w->codes[g][u][0]);
+            const __m256i w1 = _mm256_load_si256((const void *)w->codes[g][u][8]);
+            for (int b = 0; b < n_t; b++) {
+                const __m256i xq =
+                    _mm256_set1_epi32((int)opt_rd_u32le(q + b * n_padded + 32 * g + 4 * u));
+                dots[b][0] = dot(wide, dots[b][0], w0, xq);
+                dots[b][1] = dot(wide, dots[b][1], w1, xq);
+            }
+        }
+        for (int b = 0; b < n_t; b++) {
+            for (int a = 0; a < 2; a++) {
+                sum[b][a] =
+                    add_group(has_min, sum[b][a], dots[b][a], _mm256_load_ps(&w->d[g][8 * a]),
+                              _mm256_load_ps(&w->m[g][8 * a]), scale[b * (n_padded / 32) + g],
+                              scaled_sum[b * (n_padded / 32) + g]);
+            }
+        }
+    }
+    for (int b = 0; b < n_t; b++) {
+        store8(y + b * j->ldy, n_rows - r, sum[b][0]);
+        if (second) {
+            store8(y + b * j->ldy + 8, n_rows - r - 8, sum[b][1]);
+        }
+    }
+}
+
+/** All tokens over one panel. */
+static inline OPT_ALWAYS_INLINE void panel_tokens(bool wide, bool has_min, const job *j,
+                                                  const panel *w, int64_t r, int64_t n_rows,
+                                                  int64_t g0, int64_t n, int64_t n_tokens) {
+    int64_t t = 0;
+    for (; t + 3 <= n_tokens; t += 3) {
+        panel_tile(wide, has_min, 3, j, w, r, n_rows, g0, n, t);
+    }
+    for (; t < n_tokens; t++) {
+        panel_tile(wide, has_min, 1, j, w, r, n_rows, g0, n, t);
+    }
+}
+
+static OPT_NOINLINE void panel_run(bool wide, const job *j, const panel *w, int64_t r,
+                                   int64_t n_rows, int64_t g0, int64_t n, int64_t n_tokens) {
+    if (wide && j->c.has_min) {
+        panel_tokens(true, true, j, w, r, n_rows, g0, n, n_tokens);
+    } else if (wide) {
+        panel_tokens(true, false, j, w, r, n_rows, g0, n, n_tokens);
+    } else if (j->c.has_min) {
+        panel_tokens(false, true, j, w, r, n_rows, g0, n, n_tokens);
+    } else {
+        panel_tokens(false, false, j, w, r, n_rows, g0, n, n_tokens);
+    }
+}
+
+/** Below this many tokens, rows8 on stored blocks is faster than unpacking. */
+#define MIN_PANEL_TOKENS 3
+
+static inline OPT_ALWAYS_INLINE void linear(codes_layout layout, const opt_kspec *s, const void *w,
+                                            size_t row_bytes, const opt_act_i8 *x, float *y,
+                                            int64_t ldy, int64_t n_rows, int64_t n_tokens,
+                                            int64_t k) {
+    job j = {codes_rows_of(layout, s, k), w, row_bytes, x, y, ldy, 0};
+    j.offset = j.c.offset - (is_wide(layout) && !LINEAR_I8_VNNI ? 128 : 0);
+    if (n_tokens < MIN_PANEL_TOKENS) {
+        for (int64_t r = 0; r < n_rows; r += 8) {
+            for (int64_t t = 0; t < n_tokens; t++) {
+                rows8(layout, &j, r, n_rows, t);
+            }
+        }
+        return;
+    }
+    for (int64_t r = 0; r < n_rows; r += PANEL_ROWS) {
+        for (int64_t g0 = 0; g0 < j.c.n_groups; g0 += PANEL_GROUPS) {
+            const int64_t n = opt_min_i64(PANEL_GROUPS, j.c.n_groups - g0);
+            panel unpacked;
+            unpack8(layout, &j, r, n_rows, g0, n, 0, &unpacked);
+            unpack8(layout, &j, r + 8, n_rows, g0, n, 8, &unpacked);
+            panel_run(is_wide(layout), &j, &unpacked, r, n_rows, g0, n, n_tokens);
+        }
+    }
+}
+
+#define LINEAR_I8(function, layout)                                                                \
+    void function(const opt_kspec *s, const void *w, size_t row_bytes, const opt_act_i8 *x,        \
+                  float *y, int64_t ldy, int64_t n_rows, int64_t n_tokens, int64_t k) {            \
+        linear(layout, s, w, row_bytes, x, y, ldy, n_rows, n_tokens, k);                           \
+    }
+
+#endif

@@ -1,0 +1,20 @@
+/* The int8 path with AVX2 and AVX-VNNI: linear_i8_avx2.h made for it. */
+#define LINEAR_I8_VNNI 1
+#include "kern/x86/linear_i8_avx2.h"
+
+LINEAR_I8(optk_linear_i8_q8_0__avxvnni, CODES_Q8_0)
+LINEAR_I8(optk_linear_i8_q4_0__avxvnni, CODES_Q4_0)
+LINEAR_I8(optk_linear_i8_q4_1__avxvnni, CODES_Q4_1)
+LINEAR_I8(optk_linear_i8_q5_0__avxvnni, CODES_Q5_0)
+LINEAR_I8(optk_linear_i8_q5_1__avxvnni, CODES_Q5_1)
+static LINEAR_I8(linear_int2, CODES_INT2) static LINEAR_I8(
+    linear_int3, CODES_INT3) static LINEAR_I8(linear_int4, CODES_INT4) static LINEAR_I8(linear_int8,
+                                                                                        CODES_INT8)
+
+    void optk_linear_i8_int__avxvnni(const opt_kspec *s, const void *w, size_t row_bytes,
+                                     const opt_act_i8 *x, float *y, int64_t ldy, int64_t n_rows,
+                                     int64_t n_tokens, int64_t k) {
+    opt_kern_linear_i8_fn *const by_bits[9] = {
+        [2] = linear_int2, [3] = linear_int3, [4] = linear_int4, [8] = linear_int8};
+    by_bits[s->bits](s, w, row_bytes, x, y, ldy, n_rows, n_tokens, k);
+}
