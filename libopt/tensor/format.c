@@ -91,3 +91,28 @@ void opt_format_encode_rows(const opt_format *f, const opt_kern *k, const float 
         f->encode(f, k, w + r * n_cols, importance, (uint8_t *)dst + (size_t)r * row_bytes, n_cols);
     }
 }
+
+int64_t opt_format_find_bad(const opt_format *f, const float *w, int64_t n) {
+    /* As integers, magnitudes compare like numbers and a NaN is above them all. Few pieces hold a
+     * bad element, so a piece is first tested as a whole, without branches. */
+    enum { PIECE = 4096 };
+    uint32_t limit;
+    memcpy(&limit, &f->max_abs, sizeof limit);
+    for (int64_t start = 0; start < n; start += PIECE) {
+        const int64_t end = opt_min_i64(n, start + PIECE);
+        uint32_t over = 0;
+        for (int64_t i = start; i < end; i++) {
+            uint32_t bits;
+            memcpy(&bits, &w[i], sizeof bits);
+            over |= limit - (bits & 0x7fffffff); /* the top bit tells: both are below 2^31 */
+        }
+        for (int64_t i = start; over >> 31 != 0 && i < end; i++) {
+            uint32_t bits;
+            memcpy(&bits, &w[i], sizeof bits);
+            if ((bits & 0x7fffffff) > limit) {
+                return i;
+            }
+        }
+    }
+    return -1;
+}

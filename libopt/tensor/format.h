@@ -76,6 +76,9 @@ struct opt_format {
     void (*encode)(const opt_format *f, const opt_kern *k, const float *w, const float *importance,
                    void *dst, int64_t n);
     const opt_grid *grid; /**< NULL for plain formats and for those that cannot encode yet */
+    /** Largest magnitude that encode takes; 0 if it cannot encode. Beyond it the block's scale saturates (QUANT), so that
+        the result is finite but wrong, or the result is infinite (f16, bf16): callers look first (opt_format_find_bad). */
+    float max_abs;
 };
 
 /** The table, terminated by NULL (tensor/formats.c from tensor/formats.def). */
@@ -101,6 +104,12 @@ opt_kspec opt_format_kspec(const opt_format *f);
  * rows) or NULL. */
 void opt_format_encode_rows(const opt_format *f, const opt_kern *k, const float *w,
                             const float *importance, void *dst, int64_t n_rows, int64_t n_cols);
+
+/**
+ * Index of the first element of w [n] that encode must not be given, because it is a NaN, an infinity or larger than
+ * f->max_abs; -1 if there is none.
+ */
+int64_t opt_format_find_bad(const opt_format *f, const float *w, int64_t n);
 
 /** Often used rows. */
 extern const opt_format opt_format_f32, opt_format_f16, opt_format_bf16, opt_format_i8,

@@ -3,6 +3,7 @@
 #include "tensor/rows.h"
 
 #include "kern/blocks.h"
+#include "kern/scalar.h"
 
 #define ROW(id, n_bits, n_group, is_symmetric, more_flags, text)                                   \
     const opt_format opt_format_##id = {                                                           \
@@ -12,10 +13,15 @@
         .ggml_type = -1,                                                                           \
         .block_elems = n_group,                                                                    \
         .block_bytes = OPTK_INT_BYTES(n_bits, n_group, is_symmetric),                              \
-        .flags = OPT_FORMAT_QUANT | OPT_FORMAT_PARTIAL | OPT_FORMAT_OWN | (more_flags),            \
+        .flags = OPT_FORMAT_QUANT | OPT_FORMAT_PARTIAL | OPT_FORMAT_OWN | OPT_FORMAT_ENCODES |     \
+                 (more_flags),                                                                     \
         .bits = n_bits,                                                                            \
         .symmetric = is_symmetric,                                                                 \
         .decode = opt_format_decode_slot,                                                          \
+        .encode = opt_format_encode_slot,                                                          \
+        .grid = &opt_grid_scalar,                                                                  \
+        .max_abs =                                                                                 \
+            OPTK_F16_MAX * ((is_symmetric) ? 1 << ((n_bits)-1) : ((1 << (n_bits)) - 1) / 2.0f),    \
     };
 
 #define GROUP(bits, group)                                                                         \

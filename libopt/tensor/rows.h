@@ -15,4 +15,7 @@ void opt_format_decode_slot(const opt_format *f, const opt_kern *k, const void *
 void opt_format_encode_slot(const opt_format *f, const opt_kern *k, const float *w,
                             const float *importance, void *dst, int64_t n);
 
+/** The grid of all formats that kern/scalar.h knows. */
+extern const opt_grid opt_grid_scalar;
+
 #endif
