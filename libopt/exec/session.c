@@ -263,6 +263,8 @@ void opt_session_truncate(opt_session *s, int64_t n_past) {
 
 int64_t opt_session_n_ctx(const opt_session *s) { return s->n_ctx; }
 
+int64_t opt_session_n_vocab(const opt_session *s) { return s->model->hp.n_vocab; }
+
 void opt_session_compute_counts(const opt_session *s, int64_t *n_int8, int64_t *n_f32) {
     *n_int8 = s->n_int8;
     *n_f32 = s->n_f32;

@@ -66,28 +66,32 @@ static int64_t tile_elems(const opt_plan *plan) {
     return largest;
 }
 
-/** Largest tile of the output, and scratch of the methods. */
-static void tile_bytes(const opt_plan *plan, size_t *tile, size_t *method) {
-    *tile = 1;
+/** Bytes of a window (room for the largest tile), and of the methods' scratch. */
+static void buffer_bytes(const opt_plan *plan, size_t *window_bytes, size_t *method) {
+    size_t tile = 1;
+    uint64_t all = 1;
     *method = 0;
     for (int64_t i = 0; i < plan->n; i++) {
         const opt_plan_tensor *t = &plan->tensors[i];
         const int64_t rows = opt_min_i64(t->tile_rows, t->n_rows);
         const size_t bytes = (size_t)rows * t->row_bytes;
-        *tile = bytes > *tile ? bytes : *tile;
+        tile = bytes > tile ? bytes : tile;
+        all += (uint64_t)t->n_rows * t->row_bytes;
         if (t->method != NULL && t->method->scratch_bytes != NULL) {
             const size_t need = t->method->scratch_bytes(t->format, rows, t->n_cols);
             *method = need > *method ? need : *method;
         }
     }
+    const size_t enough = all < WINDOW_BYTES ? (size_t)all : WINDOW_BYTES;
+    *window_bytes = tile > enough ? tile : enough;
 }
 
 uint64_t opt_emit_bytes(const opt_plan *plan) {
-    size_t tile, method;
-    tile_bytes(plan, &tile, &method);
+    size_t window_bytes, method;
+    buffer_bytes(plan, &window_bytes, &method);
     const uint64_t workers = (uint64_t)opt_ctx_n_threads(plan->ctx);
-    const uint64_t windows = 2 * (uint64_t)(tile > WINDOW_BYTES ? tile : WINDOW_BYTES);
-    return windows + workers * (8 * (uint64_t)tile_elems(plan) + method) + sizeof(engine);
+    return 2 * (uint64_t)window_bytes + workers * (8 * (uint64_t)tile_elems(plan) + method) +
+           sizeof(engine);
 }
 
 static bool is_bad(float x) {
@@ -310,9 +314,8 @@ done:
 static opt_status engine_alloc(engine *e) {
     opt_status st = OPT_OK;
     opt_ctx *ctx = e->plan->ctx;
-    size_t tile, method;
-    tile_bytes(e->plan, &tile, &method);
-    e->window_bytes = tile > WINDOW_BYTES ? tile : WINDOW_BYTES;
+    size_t method;
+    buffer_bytes(e->plan, &e->window_bytes, &method);
     for (int i = 0; i < 2; i++) {
         e->windows[i].bytes = opt_alloc(ctx, e->window_bytes);
         OPT_TRY_PTR(e->windows[i].bytes);

@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "base/hash.h"
 #include "flow/runner.h"
+#include "io/gguf.h"
 #include "model/arch.h"
 
 /** Arrays of metadata up to this length are written out; longer ones are summarised. */
@@ -137,7 +138,7 @@ static void put_formats(opt_jsonw *w, const opt_source *source) {
 static opt_status put_checksums(opt_jsonw *w, opt_source *source, bool verify) {
     opt_status st = OPT_OK;
     const opt_kv *kv = opt_source_kv(source);
-    const opt_kv_entry *e = kv != NULL ? opt_kv_find(kv, "lathe.checksum") : NULL;
+    const opt_kv_entry *e = kv != NULL ? opt_kv_find(kv, OPT_GGUF_KEY_CHECKSUM) : NULL;
     int64_t n_checked = 0;
     if (verify) {
         OPT_TRY(opt_source_verify(source, &n_checked));
