@@ -3,11 +3,9 @@
 
 #define OPT_EXEC_OP(row) extern const opt_exec_op opt_exec_##row;
 #include "exec/ops.def"
-#undef OPT_EXEC_OP
 
 #define OPT_EXEC_OP(row) &opt_exec_##row,
 const opt_exec_op *const opt_exec_ops[] = {
 #include "exec/ops.def"
     NULL,
 };
-#undef OPT_EXEC_OP

@@ -20,6 +20,10 @@ typedef struct opt_source_item {
 typedef struct opt_source_file_ref {
     const char *path;
     opt_buf *buf;
+    /* The bytes [0, header_bytes) have the XXH3 sum that stands at header_sum_off, itself counted
+     * as 0. 0: no such sum. */
+    size_t header_bytes;
+    size_t header_sum_off;
 } opt_source_file_ref;
 
 struct opt_source {

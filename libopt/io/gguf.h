@@ -19,6 +19,10 @@
 #define OPT_GGUF_KEY_COLUMNS "lathe.tensor.columns" /* [u64; n_tensors] logical columns */
 #define OPT_GGUF_KEY_CHECKSUM "lathe.tensor.xxh3"   /* [u64; n_tensors] of the stored bytes */
 
+/* u64: XXH3 of the header with this value as 0, from the first byte of the file to the first of the
+ * tensor data */
+#define OPT_GGUF_KEY_HEADER "lathe.header.xxh3"
+
 /** Value of general.alignment, checked (u32, a power of two, 8 to 1 MiB), or the default. Errors:
  * INPUT. */
 OPT_MUST_USE opt_status opt_gguf_alignment(opt_ctx *ctx, const opt_kv *kv, size_t *out);

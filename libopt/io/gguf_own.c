@@ -90,7 +90,8 @@ opt_status opt_gguf_apply_own(opt_ctx *ctx, const opt_kv *kv, opt_tensor *tensor
     const bool ours = opt_kv_find(kv, OPT_GGUF_KEY_VERSION) != NULL ||
                       opt_kv_find(kv, OPT_GGUF_KEY_FORMAT) != NULL ||
                       opt_kv_find(kv, OPT_GGUF_KEY_COLUMNS) != NULL ||
-                      opt_kv_find(kv, OPT_GGUF_KEY_CHECKSUM) != NULL;
+                      opt_kv_find(kv, OPT_GGUF_KEY_CHECKSUM) != NULL ||
+                      opt_kv_find(kv, OPT_GGUF_KEY_HEADER) != NULL;
     if (!ours) {
         goto done;
     }
@@ -98,6 +99,12 @@ opt_status opt_gguf_apply_own(opt_ctx *ctx, const opt_kv *kv, opt_tensor *tensor
     OPT_REQUIRE(version <= OPT_GGUF_FORMAT_VERSION, ctx, OPT_ERR_UNSUPPORTED, opt_kv_origin(kv),
                 "the file has format version %" PRId64 "; this version reads up to %d", version,
                 OPT_GGUF_FORMAT_VERSION);
+    const opt_kv_entry *const header = opt_kv_find(kv, OPT_GGUF_KEY_HEADER);
+    OPT_REQUIRE(header != NULL, ctx, OPT_ERR_INPUT, opt_kv_origin(kv),
+                "the metadata key " OPT_GGUF_KEY_HEADER " is missing");
+    OPT_REQUIRE(header->type == OPT_KV_U64, ctx, OPT_ERR_INPUT, opt_kv_origin(kv),
+                "the metadata key " OPT_GGUF_KEY_HEADER " has type %s; expected u64",
+                opt_kv_type_name(header->type));
     OPT_TRY(need_array(ctx, kv, OPT_GGUF_KEY_FORMAT, OPT_KV_STRING, n, &formats));
     OPT_TRY(need_array(ctx, kv, OPT_GGUF_KEY_COLUMNS, OPT_KV_U64, n, &columns));
     OPT_TRY(need_array(ctx, kv, OPT_GGUF_KEY_CHECKSUM, OPT_KV_U64, n, &sums));

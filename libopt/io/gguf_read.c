@@ -24,46 +24,57 @@ typedef struct cursor {
     const uint8_t *data;
     size_t bytes;
     size_t off; /* <= bytes */
+    /* what is being read, for messages: "the value of metadata key" 'a.b' */
+    const char *part;
+    const char *subject;   /* NULL: there is none */
+    size_t header_sum_off; /* see opt_gguf */
 } cursor;
+
+static void enter(cursor *c, const char *part, const char *subject) {
+    c->part = part;
+    c->subject = subject;
+}
 
 static size_t bytes_left(const cursor *c) { return c->bytes - c->off; }
 
 /* The next n bytes. */
-static opt_status take(cursor *c, uint64_t n, const char *what, const uint8_t **out) {
+static opt_status take(cursor *c, uint64_t n, const uint8_t **out) {
     opt_status st = OPT_OK;
+    const bool named = c->subject != NULL;
     OPT_REQUIRE(n <= bytes_left(c), c->ctx, OPT_ERR_INPUT, c->name,
-                "%s at offset %zu needs %" PRIu64 " bytes but the file ends after %zu", what,
-                c->off, n, bytes_left(c));
+                "%s%s%s%s at offset %zu needs %" PRIu64 " bytes but the file ends after %zu",
+                c->part, named ? " '" : "", named ? c->subject : "", named ? "'" : "", c->off, n,
+                bytes_left(c));
     *out = c->data + c->off;
     c->off += (size_t)n;
 done:
     return st;
 }
 
-static opt_status take_u32(cursor *c, const char *what, uint32_t *out) {
+static opt_status take_u32(cursor *c, uint32_t *out) {
     const uint8_t *p = NULL;
-    const opt_status st = take(c, sizeof *out, what, &p);
+    const opt_status st = take(c, sizeof *out, &p);
     if (st == OPT_OK) {
         *out = opt_rd_u32le(p);
     }
     return st;
 }
 
-static opt_status take_u64(cursor *c, const char *what, uint64_t *out) {
+static opt_status take_u64(cursor *c, uint64_t *out) {
     const uint8_t *p = NULL;
-    const opt_status st = take(c, sizeof *out, what, &p);
+    const opt_status st = take(c, sizeof *out, &p);
     if (st == OPT_OK) {
         *out = opt_rd_u64le(p);
     }
     return st;
 }
 
-static opt_status take_str(cursor *c, const char *what, opt_kv_str *out) {
+static opt_status take_str(cursor *c, opt_kv_str *out) {
     opt_status st = OPT_OK;
     uint64_t len = 0;
     const uint8_t *p = NULL;
-    OPT_TRY(take_u64(c, what, &len));
-    OPT_TRY(take(c, len, what, &p));
+    OPT_TRY(take_u64(c, &len));
+    OPT_TRY(take(c, len, &p));
     *out = (opt_kv_str){.data = (const char *)p, .len = (size_t)len};
 done:
     return st;
@@ -73,11 +84,13 @@ static opt_status read_version(cursor *c, uint32_t *out) {
     opt_status st = OPT_OK;
     const uint8_t *magic = NULL;
     uint32_t version = 0;
-    OPT_TRY(take(c, 4, "the magic number", &magic));
+    enter(c, "the magic number", NULL);
+    OPT_TRY(take(c, 4, &magic));
     OPT_REQUIRE(memcmp(magic, "GGUF", 4) == 0, c->ctx, OPT_ERR_INPUT, c->name,
                 "the file starts with %02x %02x %02x %02x; expected 'GGUF'", magic[0], magic[1],
                 magic[2], magic[3]);
-    OPT_TRY(take_u32(c, "the version", &version));
+    enter(c, "the version", NULL);
+    OPT_TRY(take_u32(c, &version));
     OPT_REQUIRE(version != 0, c->ctx, OPT_ERR_INPUT, c->name, "GGUF version 0 does not exist");
     OPT_REQUIRE((version & 0xffff) != 0, c->ctx, OPT_ERR_UNSUPPORTED, c->name,
                 "a big-endian GGUF file (version field %08" PRIx32
@@ -94,7 +107,8 @@ done:
 static opt_status read_key(cursor *c, uint64_t i, const opt_kv *kv, opt_str *key) {
     opt_status st = OPT_OK;
     opt_kv_str s = {0};
-    OPT_TRY(take_str(c, "a metadata key", &s));
+    enter(c, "a metadata key", NULL);
+    OPT_TRY(take_str(c, &s));
     OPT_REQUIRE(s.len > 0, c->ctx, OPT_ERR_INPUT, c->name, "metadata key %" PRIu64 " is empty", i);
     OPT_REQUIRE(s.len <= KEY_BYTES_MAX, c->ctx, OPT_ERR_INPUT, c->name,
                 "metadata key %" PRIu64 " has %zu bytes; at most %d are allowed", i, s.len,
@@ -128,7 +142,7 @@ static opt_status read_strings(cursor *c, opt_kv *kv, const char *key, size_t n)
     opt_kv_str *strings = opt_alloc_array(c->ctx, n, sizeof *strings);
     OPT_TRY_PTR(strings);
     for (size_t i = 0; i < n; i++) {
-        OPT_TRY(take_str(c, key, &strings[i]));
+        OPT_TRY(take_str(c, &strings[i]));
     }
     OPT_TRY(opt_kv_set_str_array(kv, key, strings, n));
 done:
@@ -141,8 +155,8 @@ static opt_status read_array(cursor *c, opt_kv *kv, const char *key) {
     uint32_t elem = 0;
     uint64_t n = 0;
     const uint8_t *data = NULL;
-    OPT_TRY(take_u32(c, key, &elem));
-    OPT_TRY(take_u64(c, key, &n));
+    OPT_TRY(take_u32(c, &elem));
+    OPT_TRY(take_u64(c, &n));
     OPT_REQUIRE(elem != OPT_KV_ARRAY, c->ctx, OPT_ERR_UNSUPPORTED, c->name,
                 "the metadata key %s is an array of arrays, which cannot be read", key);
     const bool strings = elem == OPT_KV_STRING;
@@ -157,7 +171,7 @@ static opt_status read_array(cursor *c, opt_kv *kv, const char *key) {
         OPT_TRY(read_strings(c, kv, key, (size_t)n));
         goto done;
     }
-    OPT_TRY(take(c, n * size, key, &data));
+    OPT_TRY(take(c, n * size, &data));
     if (elem == OPT_KV_BOOL) {
         OPT_TRY(check_bools(c, key, data, (size_t)n));
     }
@@ -170,23 +184,27 @@ static opt_status read_value(cursor *c, opt_kv *kv, const char *key) {
     opt_status st = OPT_OK;
     uint32_t type = 0;
     const uint8_t *data = NULL;
-    OPT_TRY(take_u32(c, key, &type));
+    enter(c, "the value of metadata key", key);
+    OPT_TRY(take_u32(c, &type));
     if (type == OPT_KV_ARRAY) {
         OPT_TRY(read_array(c, kv, key));
         goto done;
     }
     if (type == OPT_KV_STRING) {
         opt_kv_str s = {0};
-        OPT_TRY(take_str(c, key, &s));
+        OPT_TRY(take_str(c, &s));
         OPT_TRY(opt_kv_set_strn(kv, key, s.data, s.len));
         goto done;
     }
     const size_t size = opt_kv_type_bytes(type);
     OPT_REQUIRE(size != 0, c->ctx, OPT_ERR_INPUT, c->name,
                 "the metadata key %s has type %" PRIu32 ", which does not exist", key, type);
-    OPT_TRY(take(c, size, key, &data));
+    OPT_TRY(take(c, size, &data));
     if (type == OPT_KV_BOOL) {
         OPT_TRY(check_bools(c, key, data, 1));
+    }
+    if (type == OPT_KV_U64 && strcmp(key, OPT_GGUF_KEY_HEADER) == 0) {
+        c->header_sum_off = (size_t)(data - c->data);
     }
     const opt_kv_entry entry = {
         .key = key, .type = (opt_kv_type)type, .elem = (opt_kv_type)type, .n = 1, .data = data};
@@ -213,7 +231,7 @@ opt_status opt_gguf_alignment(opt_ctx *ctx, const opt_kv *kv, size_t *out) {
     uint32_t align = OPT_GGUF_ALIGNMENT;
     if (e != NULL) {
         OPT_REQUIRE(e->type == OPT_KV_U32, ctx, OPT_ERR_INPUT, opt_kv_origin(kv),
-                    "the metadata key " OPT_GGUF_KEY_ALIGNMENT " is a %s; expected u32",
+                    "the metadata key " OPT_GGUF_KEY_ALIGNMENT " has type %s; expected u32",
                     opt_kv_type_name(e->type));
         align = opt_rd_u32le(e->data);
     }
@@ -260,7 +278,8 @@ done:
 static opt_status read_name(cursor *c, opt_arena *arena, int64_t i, const char **out) {
     opt_status st = OPT_OK;
     opt_kv_str s = {0};
-    OPT_TRY(take_str(c, "a tensor name", &s));
+    enter(c, "a tensor name", NULL);
+    OPT_TRY(take_str(c, &s));
     OPT_REQUIRE(s.len > 0 && s.len <= OPT_GGUF_NAME_MAX, c->ctx, OPT_ERR_INPUT, c->name,
                 "the name of tensor %" PRId64 " has %zu bytes; expected 1 to %d", i, s.len,
                 OPT_GGUF_NAME_MAX);
@@ -276,14 +295,14 @@ done:
 static opt_status read_dims(cursor *c, opt_tensor *t) {
     opt_status st = OPT_OK;
     uint32_t n = 0;
-    OPT_TRY(take_u32(c, t->name, &n));
+    OPT_TRY(take_u32(c, &n));
     OPT_REQUIRE(n <= N_DIMS_MAX, c->ctx, OPT_ERR_INPUT, c->name,
                 "tensor '%s' has %" PRIu32 " dimensions; at most %d are allowed", t->name, n,
                 N_DIMS_MAX);
     t->n_dims = (int)n;
     for (int i = t->n_dims - 1; i >= 0; i--) {
         uint64_t dim = 0;
-        OPT_TRY(take_u64(c, t->name, &dim));
+        OPT_TRY(take_u64(c, &dim));
         OPT_REQUIRE(dim <= INT64_MAX, c->ctx, OPT_ERR_INPUT, c->name,
                     "tensor '%s' has a negative dimension", t->name);
         t->dims[i] = (int64_t)dim;
@@ -301,9 +320,10 @@ static opt_status read_info(cursor *c, opt_arena *arena, int64_t i, size_t align
     uint64_t off = 0;
     size_t expected = 0;
     OPT_TRY(read_name(c, arena, i, &t->name));
+    enter(c, "the record of tensor", t->name);
     OPT_TRY(read_dims(c, t));
-    OPT_TRY(take_u32(c, t->name, &type));
-    OPT_TRY(take_u64(c, t->name, &off));
+    OPT_TRY(take_u32(c, &type));
+    OPT_TRY(take_u64(c, &off));
     OPT_TRY(find_type(c, t->name, type, &t->format));
 
     const int64_t n_cols = t->n_dims > 0 ? t->dims[t->n_dims - 1] : 1;
@@ -329,14 +349,10 @@ done:
 }
 
 /* Sets the data pointers. Data beyond the last tensor means nothing and is only warned about. */
-static opt_status place_tensors(cursor *c, size_t align, const opt_tensor_list *list) {
+static opt_status place_tensors(cursor *c, size_t align, size_t header_bytes,
+                                const opt_tensor_list *list) {
     opt_status st = OPT_OK;
-    size_t off = 0;
-    if (list->n == 0) {
-        goto done;
-    }
-    OPT_REQUIRE(opt_align_size(c->off, align, &off), c->ctx, OPT_ERR_INPUT, c->name,
-                "the header overflows");
+    size_t off = header_bytes;
     for (int64_t i = 0; i < list->n; i++) {
         opt_tensor *const t = &list->tensors[i];
         OPT_REQUIRE(off <= c->bytes && t->bytes <= c->bytes - off, c->ctx, OPT_ERR_INPUT, c->name,
@@ -363,8 +379,10 @@ opt_status opt_gguf_parse(opt_ctx *ctx, opt_arena *arena, const char *name, cons
     size_t align = 0;
     size_t end = 0;
     OPT_TRY(read_version(&c, &g.version));
-    OPT_TRY(take_u64(&c, "the number of tensors", &n_tensors));
-    OPT_TRY(take_u64(&c, "the number of metadata keys", &n_kv));
+    enter(&c, "the number of tensors", NULL);
+    OPT_TRY(take_u64(&c, &n_tensors));
+    enter(&c, "the number of metadata keys", NULL);
+    OPT_TRY(take_u64(&c, &n_kv));
     OPT_REQUIRE(n_tensors <= bytes_left(&c) / INFO_BYTES_MIN, ctx, OPT_ERR_INPUT, name,
                 "the header claims %" PRIu64 " tensors but only %zu bytes follow", n_tensors,
                 bytes_left(&c));
@@ -382,7 +400,11 @@ opt_status opt_gguf_parse(opt_ctx *ctx, opt_arena *arena, const char *name, cons
     for (int64_t i = 0; i < g.list.n; i++) {
         OPT_TRY(read_info(&c, arena, i, align, &end, &g.list.tensors[i]));
     }
-    OPT_TRY(place_tensors(&c, align, &g.list));
+    OPT_REQUIRE(opt_align_size(c.off, align, &g.header_bytes), ctx, OPT_ERR_INPUT, name,
+                "the header overflows");
+    OPT_TRY(place_tensors(&c, align, g.header_bytes, &g.list));
+    g.header_bytes = g.header_bytes < bytes ? g.header_bytes : bytes; /* no tensor, no padding */
+    g.header_sum_off = c.header_sum_off;
     *out = g;
     g.kv = NULL;
 done:

@@ -90,6 +90,8 @@ static opt_status read_part(opt_source *s, const char *path, size_t *file, opt_g
     OPT_TRY(opt_source_add_file(s, path, file));
     const opt_buf *const buf = s->files[*file].buf;
     OPT_TRY(opt_gguf_parse(s->ctx, s->arena, s->files[*file].path, buf->data, buf->bytes, out));
+    s->files[*file].header_bytes = out->header_bytes;
+    s->files[*file].header_sum_off = out->header_sum_off;
 done:
     return st;
 }
@@ -190,6 +192,9 @@ static opt_status open_file(opt_source *s) {
                     split.no + 1, split.count, first);
     }
     const size_t n_parts = split.count > 1 ? (size_t)split.count : 1;
+    if (n_parts > 1) { /* whoever split the file copied the keys and changed the header */
+        s->files[file].header_sum_off = 0;
+    }
     parts = opt_alloc_zero(s->ctx, n_parts * sizeof *parts);
     OPT_TRY_PTR(parts);
     parts[0] = g.list;

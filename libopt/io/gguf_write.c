@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "io/gguf.h"
@@ -14,7 +15,9 @@ struct opt_gguf_writer {
     opt_ctx *ctx;
     opt_sink *sink;
     int64_t n;
-    uint64_t checksums_off; /* of the array in the file */
+    opt_str header; /* with zeros where the checksums go */
+    size_t checksums_off;
+    size_t header_sum_off;
 };
 
 /* A tensor as it is stored. */
@@ -31,8 +34,9 @@ typedef struct layout {
     stored *tensors; /* [n] */
     int64_t n;
     size_t align;
-    size_t header_bytes; /* padded */
-    size_t checksums_off;
+    size_t header_bytes;   /* padded */
+    size_t checksums_off;  /* of the array's elements */
+    size_t header_sum_off; /* of the value */
     size_t file_bytes;
 } layout;
 
@@ -88,9 +92,9 @@ static void put_entry(emitter *e, const opt_kv_entry *entry) {
 /* Keys that describe one particular file: written anew, or wrong in a file that is not split. */
 static bool is_replaced(const char *key) {
     static const char *const keys[] = {
-        OPT_GGUF_KEY_VERSION,     OPT_GGUF_KEY_GENERATOR,     OPT_GGUF_KEY_FORMAT,
-        OPT_GGUF_KEY_COLUMNS,     OPT_GGUF_KEY_CHECKSUM,      OPT_GGUF_KEY_SPLIT_NO,
-        OPT_GGUF_KEY_SPLIT_COUNT, OPT_GGUF_KEY_SPLIT_TENSORS,
+        OPT_GGUF_KEY_VERSION,  OPT_GGUF_KEY_GENERATOR,   OPT_GGUF_KEY_FORMAT,
+        OPT_GGUF_KEY_COLUMNS,  OPT_GGUF_KEY_CHECKSUM,    OPT_GGUF_KEY_HEADER,
+        OPT_GGUF_KEY_SPLIT_NO, OPT_GGUF_KEY_SPLIT_COUNT, OPT_GGUF_KEY_SPLIT_TENSORS,
     };
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         if (strcmp(key, keys[i]) == 0) {
@@ -122,9 +126,13 @@ static void put_own_keys(emitter *e, layout *l) {
     for (int64_t i = 0; i < l->n; i++) {
         put_u64(e, 0); /* until the tensors are written */
     }
+    put_str(e, OPT_GGUF_KEY_HEADER);
+    put_u32(e, OPT_KV_U64);
+    l->header_sum_off = e->n;
+    put_u64(e, 0);
 }
 
-enum { N_OWN_KEYS = 5 };
+enum { N_OWN_KEYS = 6 };
 
 static void put_header(emitter *e, layout *l) {
     static const uint8_t zeros[64] = {0};
@@ -242,26 +250,25 @@ opt_status opt_gguf_create(opt_ctx *ctx, const char *path, bool force, const opt
                            const opt_gguf_decl *tensors, int64_t n, opt_gguf_writer **out) {
     opt_status st = OPT_OK;
     layout l = {0};
-    opt_str header = {0};
     opt_gguf_writer *w = opt_alloc_zero(ctx, sizeof *w);
     OPT_TRY_PTR(w);
     w->ctx = ctx;
     w->n = n;
     OPT_TRY(plan(ctx, kv, tensors, n, &l));
-    emitter e = {.ctx = ctx, .out = &header};
+    emitter e = {.ctx = ctx, .out = &w->header};
     put_header(&e, &l);
     OPT_TRY(e.st);
     OPT_TRY(open_sink(ctx, path, force, &l, &w->sink));
-    OPT_TRY(opt_sink_write(w->sink, 0, header.data, header.len));
+    OPT_TRY(opt_sink_write(w->sink, 0, w->header.data, w->header.len));
     if (l.file_bytes > l.header_bytes) { /* the padding of the last tensor ends the file */
         OPT_TRY(opt_sink_write(w->sink, l.file_bytes - 1, "", 1));
     }
     w->checksums_off = l.checksums_off;
+    w->header_sum_off = l.header_sum_off;
     *out = w;
     w = NULL;
 done:
     opt_gguf_discard(w);
-    opt_str_free(ctx, &header);
     opt_free(ctx, l.tensors);
     return st;
 }
@@ -272,18 +279,16 @@ opt_status opt_gguf_append(opt_gguf_writer *w, int64_t i, const void *data, size
 
 opt_status opt_gguf_commit(opt_gguf_writer *w) {
     opt_status st = OPT_OK;
-    uint8_t *sums = opt_alloc_array(w->ctx, (size_t)w->n, sizeof(uint64_t));
-    OPT_TRY_PTR(sums);
     OPT_TRY(opt_sink_check_complete(w->sink));
     for (int64_t i = 0; i < w->n; i++) {
-        opt_wr_u64le(sums + 8 * i, opt_sink_checksum(w->sink, i));
+        opt_wr_u64le(w->header.data + w->checksums_off + 8 * i, opt_sink_checksum(w->sink, i));
     }
-    OPT_TRY(opt_sink_write(w->sink, w->checksums_off, sums, (size_t)w->n * sizeof(uint64_t)));
+    opt_wr_u64le(w->header.data + w->header_sum_off, opt_xxh3(w->header.data, w->header.len));
+    OPT_TRY(opt_sink_write(w->sink, 0, w->header.data, w->header.len));
     opt_sink *const sink = w->sink;
     w->sink = NULL;
     OPT_TRY(opt_sink_commit(sink));
 done:
-    opt_free(w->ctx, sums);
     opt_gguf_discard(w);
     return st;
 }
@@ -291,6 +296,7 @@ done:
 void opt_gguf_discard(opt_gguf_writer *w) {
     if (w != NULL) {
         opt_sink_discard(w->sink);
+        opt_str_free(w->ctx, &w->header);
         opt_free(w->ctx, w);
     }
 }

@@ -289,10 +289,10 @@ static opt_status wrong_type(opt_ctx *ctx, const opt_kv *kv, const opt_kv_entry 
                              const char *expected) {
     if (e->type == OPT_KV_ARRAY) {
         return opt_fail(ctx, OPT_ERR_INPUT, kv->origin,
-                        "the metadata key %s is an array of %s; expected %s", e->key,
+                        "the metadata key %s has type array of %s; expected %s", e->key,
                         opt_kv_type_name(e->elem), expected);
     }
-    return opt_fail(ctx, OPT_ERR_INPUT, kv->origin, "the metadata key %s is a %s; expected %s",
+    return opt_fail(ctx, OPT_ERR_INPUT, kv->origin, "the metadata key %s has type %s; expected %s",
                     e->key, opt_kv_type_name(e->type), expected);
 }
 

@@ -43,6 +43,8 @@ typedef struct opt_gguf {
     uint32_t version; /* 2 or 3 */
     opt_kv *kv;       /* owned: free with opt_kv_free */
     opt_tensor_list list;
+    size_t header_bytes;   /* from the start of the file to the first tensor's bytes */
+    size_t header_sum_off; /* where the value of lathe.header.xxh3 stands; 0: nowhere */
 } opt_gguf;
 
 /** GGUF: `data` [bytes] is the whole file. Names are checked to be unique by the caller (they span

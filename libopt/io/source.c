@@ -245,10 +245,37 @@ done:
     return st;
 }
 
+/* The sum of a header of ours. */
+static opt_status verify_header(opt_ctx *ctx, const opt_source_file_ref *f) {
+    opt_status st = OPT_OK;
+    static const uint8_t zeros[sizeof(uint64_t)] = {0};
+    opt_xxh3_state *hash = NULL;
+    if (f->header_sum_off == 0) {
+        goto done;
+    }
+    const size_t behind = f->header_sum_off + sizeof zeros;
+    OPT_TRY(opt_xxh3_new(ctx, &hash));
+    opt_xxh3_update(hash, f->buf->data, f->header_sum_off);
+    opt_xxh3_update(hash, zeros, sizeof zeros);
+    opt_xxh3_update(hash, f->buf->data + behind, f->header_bytes - behind);
+    const uint64_t found = opt_xxh3_digest(hash);
+    const uint64_t expected = opt_rd_u64le(f->buf->data + f->header_sum_off);
+    OPT_REQUIRE(found == expected, ctx, OPT_ERR_INPUT, f->path,
+                "the metadata was damaged, or changed by another tool: its checksum is %016" PRIx64
+                ", the file says %016" PRIx64,
+                found, expected);
+done:
+    opt_xxh3_free(hash);
+    return st;
+}
+
 opt_status opt_source_verify(opt_source *source, int64_t *n_checked) {
     opt_status st = OPT_OK;
     verify_job job = {.source = source};
     OPT_TRY(check_sizes(source));
+    for (size_t i = 0; i < source->n_files; i++) {
+        OPT_TRY(verify_header(source->ctx, &source->files[i]));
+    }
     job.items = opt_alloc_array(source->ctx, (size_t)source->n_items, sizeof *job.items);
     OPT_TRY_PTR(job.items);
     for (int64_t i = 0; i < source->n_items; i++) {

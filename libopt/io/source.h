@@ -44,8 +44,9 @@ const char *opt_source_file(const opt_source *source, size_t i);
 /** Tells the system that a tensor's pages are needed soon / not needed any more. */
 void opt_source_will_need(const opt_source *source, const opt_tensor *t);
 void opt_source_dont_need(const opt_source *source, const opt_tensor *t);
-/** Checks per-tensor checksums where the file carries them (lathe.checksum): INPUT naming the
- *tensor that differs. n_checked gets the number of tensors compared. Runs on all threads. */
+/** Checks the checksums of header and tensors where the files carry them (docs/FORMAT.md): INPUT
+   naming the tensor that differs. *n_checked gets the number of tensors compared. Runs on all
+   threads. */
 OPT_MUST_USE opt_status opt_source_verify(opt_source *source, int64_t *n_checked);
 
 #endif

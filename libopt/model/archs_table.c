@@ -3,11 +3,9 @@
 
 #define OPT_ARCH(row) extern const opt_arch opt_arch_##row;
 #include "model/archs.def"
-#undef OPT_ARCH
 
 #define OPT_ARCH(row) &opt_arch_##row,
 const opt_arch *const opt_archs[] = {
 #include "model/archs.def"
     NULL,
 };
-#undef OPT_ARCH

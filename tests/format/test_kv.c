@@ -177,17 +177,17 @@ static void test_kv__errors_name_file_key_and_types(void **state) {
         const char *message;
     } rows[] = {
         {GET_I64, "absent", "the metadata key absent is missing"},
-        {GET_I64, "text", "the metadata key text is a string; expected an integer"},
+        {GET_I64, "text", "the metadata key text has type string; expected an integer"},
         {GET_I64, "zero", "the metadata key zero is 0; expected 1 to 100"},
         {GET_I64, "huge", "the metadata key huge is 18446744073709551615; expected at most 100"},
-        {GET_I64, "float", "the metadata key float is a f32; expected an integer"},
-        {GET_I64, "list", "the metadata key list is an array of u8; expected an integer"},
-        {GET_F64, "zero", "the metadata key zero is a u32; expected a floating-point number"},
-        {GET_BOOL, "zero", "the metadata key zero is a u32; expected a bool"},
-        {GET_STR, "zero", "the metadata key zero is a u32; expected a string"},
+        {GET_I64, "float", "the metadata key float has type f32; expected an integer"},
+        {GET_I64, "list", "the metadata key list has type array of u8; expected an integer"},
+        {GET_F64, "zero", "the metadata key zero has type u32; expected a floating-point number"},
+        {GET_BOOL, "zero", "the metadata key zero has type u32; expected a bool"},
+        {GET_STR, "zero", "the metadata key zero has type u32; expected a string"},
         {GET_STR, "nul", "the metadata key nul is a text with a 0 byte in it"},
-        {GET_STRS, "text", "the metadata key text is a string; expected an array of strings"},
-        {GET_STRS, "list", "the metadata key list is an array of u8; expected an array of str"},
+        {GET_STRS, "text", "the metadata key text has type string; expected an array of strings"},
+        {GET_STRS, "list", "the metadata key list has type array of u8; expected an array of str"},
     };
     assert_int_equal(opt_kv_set_str(f->kv, "text", "12"), OPT_OK);
     assert_int_equal(opt_kv_set_strn(f->kv, "nul", "a\0b", 3), OPT_OK);

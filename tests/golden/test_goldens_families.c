@@ -1,5 +1,7 @@
 /* Tiny random checkpoints of each family against transformers in float32. */
 #include "golden/golden.h"
+#include "golden/rewrite.h"
+#include "support.h"
 
 /* Logits of these random models reach 30; single-precision sums in another order stay far below. */
 #define BOUND 1e-4
@@ -79,6 +81,25 @@ static void test_goldens__families_logits(void **state) {
     }
 }
 
+/* The same weights as a GGUF: rows of q and k interleaved, frequency factors, windows as keys. */
+static void test_goldens__families_as_gguf(void **state) {
+    char dir[256], path[300];
+    (void)state;
+    test_make_dir(dir, sizeof dir);
+    snprintf(path, sizeof path, "%s/model.gguf", dir);
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
+        print_message("%s\n", families[i]);
+        family f = family_open(families[i]);
+        rewrite_as_gguf(f.r.ctx, f.r.model, path);
+        rig_close(&f.r);
+        f.r = rig_open(path, OPT_COMPUTE_EXACT, 64, 0, 2);
+        assert_int_equal(opt_source_kind_of(f.r.source), OPT_SOURCE_GGUF);
+        check_logits(&f, f.n);
+        family_close(&f);
+    }
+    test_remove_dir(dir);
+}
+
 static void check_norms(family *f, const opt_json *expected, int64_t layer) {
     const opt_json *positions = golden_get(f->golden, "positions");
     norm_sink sink = {{0}};
@@ -148,6 +169,7 @@ static void test_goldens__families_switches_show(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_goldens__families_logits),
+        cmocka_unit_test(test_goldens__families_as_gguf),
         cmocka_unit_test(test_goldens__families_hidden_norms),
         cmocka_unit_test(test_goldens__families_greedy),
         cmocka_unit_test(test_goldens__families_switches_show),

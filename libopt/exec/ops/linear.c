@@ -10,6 +10,7 @@ enum {
     PREFILL_TOKENS =
         128, /* of a tile; more would not fit in the second-level cache beside the weights */
     FEW_TOKENS = 8,
+    DIRECT_TOKENS = 4,        /* decoding inside the product pays off up to here */
     SCRATCH_BYTES = 256 << 10 /* weights decoded at once */
 };
 
@@ -26,8 +27,8 @@ typedef struct linear_state {
     size_t row_bytes;
     const float *bias; /* [n_out] or NULL */
     opt_kspec spec;
-    void (*linear_i8)(const opt_kspec *s, const void *w, size_t row_bytes, const opt_act_i8 *x,
-                      float *y, int64_t ldy, int64_t n_rows, int64_t n_tokens, int64_t k);
+    opt_kern_linear_i8_fn *linear_i8;         /* or NULL */
+    opt_kern_linear_direct_fn *linear_direct; /* or NULL */
     int64_t n_out, n_in;
     int64_t decode_rows; /* MODE_DECODE: rows that fit in the scratch */
 } linear_state;
@@ -35,12 +36,9 @@ typedef struct linear_state {
 static linear_mode choose_mode(const opt_session *s, linear_state *l) {
     const opt_format *f = l->w->format;
     const opt_kern *kern = opt_exec_kern(s);
-    l->spec = (opt_kspec){.kfmt = f->kfmt,
-                          .bits = f->bits,
-                          .group = (int)f->block_elems,
-                          .symmetric = f->symmetric,
-                          .block_bytes = f->block_bytes};
-    l->linear_i8 = f->kfmt < OPT_KFMT_COUNT ? kern->linear_i8[f->kfmt] : NULL;
+    l->spec = opt_format_kspec(f);
+    l->linear_i8 = kern->linear_i8[f->kfmt];
+    l->linear_direct = kern->linear_direct[f->kfmt];
     if (!opt_exec_is_exact(s) && l->linear_i8 != NULL) {
         return MODE_I8;
     }
@@ -159,6 +157,9 @@ static opt_status linear_tile(void *user, int64_t tile, int worker) {
     } else if (l->mode == MODE_F32) {
         kern->linear_f32((const float *)(const void *)w, l->n_in, in, l->n_in, y, l->n_out, n_rows,
                          n_tokens, l->n_in);
+    } else if (l->linear_direct != NULL && n_tokens <= DIRECT_TOKENS) {
+        l->linear_direct(&l->spec, w, l->row_bytes, in, l->n_in, y, l->n_out, n_rows, n_tokens,
+                         l->n_in);
     } else {
         multiply_decoded(job, l, in, y, row0, n_rows, n_tokens, worker);
     }
