@@ -29,8 +29,12 @@ if [ $# -gt 0 ]; then shift; fi
 
 # The version decides: another one formats differently.
 format=$(command -v clang-format-14 || command -v clang-format)
-sources=$(git ls-files --cached --others --exclude-standard 'include/*.h' 'libopt/*.[ch]' \
-    'tools/*.[ch]' 'tests/*.[ch]' 'bench/*.[ch]')
+dirs=
+for d in include libopt tools tests bench; do
+    if [ -d "$d" ]; then dirs="$dirs $d"; fi
+done
+# shellcheck disable=SC2086
+sources=$(find $dirs -type f -name '*.[ch]' | LC_ALL=C sort)
 if [ $# -gt 0 ]; then sources=$*; fi
 if [ "$fix" -eq 1 ]; then
     # shellcheck disable=SC2086

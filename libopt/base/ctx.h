@@ -60,6 +60,18 @@ OPT_MUST_USE OPT_PRINTF(4, 5) opt_status
 /** Drops a status on purpose: for functions that report a recorded failure by NULL or false. */
 static inline void opt_ignore(opt_status status) { (void)status; }
 
+#ifdef __clang_analyzer__
+/* The analyzer does not see into another file that a failure is never OPT_OK. */
+static inline opt_status opt_never_ok(opt_status status) {
+    return status == OPT_OK ? OPT_ERR_BUG : status;
+}
+#define opt_fail(ctx, status, ...)                                                                 \
+    (opt_ignore(opt_fail(ctx, status, __VA_ARGS__)), opt_never_ok(status))
+#define opt_fail_errno(ctx, errno_value, ...)                                                      \
+    (opt_ignore(opt_fail_errno(ctx, errno_value, __VA_ARGS__)),                                    \
+     opt_never_ok((errno_value) == 12 ? OPT_ERR_MEMORY : OPT_ERR_IO))
+#endif
+
 /** Records a warning for the report and passes it to the log callback. Thread-safe. */
 OPT_PRINTF(3, 4) void opt_warn(opt_ctx *ctx, const char *object, const char *fmt, ...);
 

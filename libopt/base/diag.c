@@ -80,7 +80,7 @@ static opt_status record(opt_ctx *ctx, opt_status status, const char *object, co
     return recorded;
 }
 
-opt_status opt_fail(opt_ctx *ctx, opt_status status, const char *object, const char *fmt, ...) {
+opt_status(opt_fail)(opt_ctx *ctx, opt_status status, const char *object, const char *fmt, ...) {
     char message[OPT_ERROR_MESSAGE_BYTES];
     va_list args;
     va_start(args, fmt);
@@ -89,7 +89,8 @@ opt_status opt_fail(opt_ctx *ctx, opt_status status, const char *object, const c
     return record(ctx, status, object, message);
 }
 
-opt_status opt_fail_errno(opt_ctx *ctx, int errno_value, const char *object, const char *fmt, ...) {
+opt_status(opt_fail_errno)(opt_ctx *ctx, int errno_value, const char *object, const char *fmt,
+                           ...) {
     char message[OPT_ERROR_MESSAGE_BYTES];
     char reason_storage[128];
     va_list args;
