@@ -3,16 +3,15 @@
  * element (ggml's q4_0 ... q8_0 and the own integer groups). One search chooses the scale and the
  * offset for all of them.
  *
- * The search is exactly reproducible: every sum runs in element order in float, every operation is
- * rounded on its own. Rows for instruction sets compute one block a lane, so they give the same
- * bytes as the reference.
+ * The search is exactly reproducible: every sum runs in element order, with one fused multiply-add
+ * an element. Rows for instruction sets compute one block a lane, so they give the same bytes as
+ * the reference.
  *
  *   1. Candidates: the block's range is mapped to slightly more or less than the range of codes
  * (for offsets also shifted), rounded, and the best real scale (and offset) for these codes is had
  * from the sums in closed form; the candidate that explains most of sum(w x^2) wins.
- *   2. Its scale and offset are rounded to their stored form. So are those of the plain choice,
- * which maps the range of the block to the range of codes. Errors of both are computed with the
- * decoder's arithmetic, and the smaller wins.
+ *   2. Its scale and offset are rounded to their stored form. So are those of the plain choice, which
+ * maps the range of the block to the range of codes. The one with the smaller error wins.
  *
  * Blocks whose largest magnitude is not within [2^-40, 2^40] take the plain choice; scales beyond
  * half precision are saturated, so no block ever decodes to an infinity or a NaN.

@@ -107,29 +107,29 @@ static optk_scalar_params stored_params(const optk_scalar *g, float d, float m) 
     return p;
 }
 
+/** The exact product of a and b (48 bits fit a double), rounded to the nearest integer. */
+static float round_product(float a, float b) { return (float)rint((double)a * (double)b); }
+
 /** Nearest code q (lo .. hi). */
 static float nearest(const optk_scalar *g, const optk_scalar_params *p, float x) {
-    float real = x * p->inv;
-    if (g->offset == OPTK_OFFSET_MIN) {
-        real = (x - p->offset) * p->inv;
-    } else if (g->offset == OPTK_OFFSET_ZERO) {
-        real = real + p->offset;
+    float q;
+    switch (g->offset) {
+    case OPTK_OFFSET_NONE: q = round_product(x, p->inv); break;
+    case OPTK_OFFSET_MIN: q = round_product(x - p->offset, p->inv); break;
+    default: q = rintf(fmaf(x, p->inv, p->offset)); break;
     }
-    return clamp(rintf(real), g->lo, g->hi);
-}
-
-/** What q decodes to, with the decoder's operations. */
-static float value_of(const optk_scalar *g, const optk_scalar_params *p, float q) {
-    if (g->offset == OPTK_OFFSET_MIN) {
-        return p->d * q + p->offset;
-    }
-    return g->offset == OPTK_OFFSET_ZERO ? p->d * (q - p->offset) : p->d * q;
+    return clamp(q, g->lo, g->hi);
 }
 
 int optk_scalar_round(const optk_scalar *g, const optk_scalar_params *p, float x, float *value) {
-    const int q = (int)nearest(g, p, x); /* an integer has no negative zero */
-    *value = value_of(g, p, (float)q);
-    return q - (int)g->lo;
+    const int code = (int)nearest(g, p, x);
+    const float q = (float)code; /* an integer has no negative zero */
+    switch (g->offset) {         /* with the decoder's operations */
+    case OPTK_OFFSET_NONE: *value = p->d * q; break;
+    case OPTK_OFFSET_MIN: *value = p->d * q + p->offset; break;
+    default: *value = p->d * (q - p->offset); break;
+    }
+    return code - (int)g->lo;
 }
 
 /** sum(w (x - x')^2) */
@@ -137,8 +137,10 @@ static float stored_error(const optk_scalar *g, const optk_scalar_params *p, con
                           const float *w, int64_t n) {
     float sum = 0.0f;
     for (int64_t i = 0; i < n; i++) {
-        const float r = x[i] - value_of(g, p, nearest(g, p, x[i]));
-        sum += w[i] * (r * r);
+        const float q = nearest(g, p, x[i]);
+        const float y = g->offset == OPTK_OFFSET_MIN ? x[i] - p->offset : x[i];
+        const float r = fmaf(0.0f - p->d, g->offset == OPTK_OFFSET_ZERO ? q - p->offset : q, y);
+        sum = fmaf(w[i] * r, r, sum);
     }
     return sum;
 }
@@ -154,9 +156,9 @@ static float search_scale(const optk_scalar *g, const float *x, const float *w, 
         float sum_xq = 0.0f;
         float sum_qq = 0.0f;
         for (int64_t i = 0; i < n; i++) {
-            const float q = clamp(rintf(x[i] * inv), g->lo, g->hi);
-            sum_xq += w[i] * x[i] * q;
-            sum_qq += w[i] * q * q;
+            const float q = clamp(round_product(x[i], inv), g->lo, g->hi);
+            sum_xq = fmaf(w[i] * x[i], q, sum_xq);
+            sum_qq = fmaf(w[i] * q, q, sum_qq);
         }
         /* With d = sum_xq / sum_qq the error is sum(w x^2) - score. */
         const float score = sum_xq * sum_xq / sum_qq;
@@ -188,10 +190,10 @@ static void search_scale_offset(const optk_scalar *g, const float *x, const floa
         float sum_yq = 0.0f;
         for (int64_t i = 0; i < n; i++) {
             const float y = x[i] - min;
-            const float q = clamp(rintf(y * inv - g->shift[k]), g->lo, g->hi);
-            sum_q += w[i] * q;
-            sum_qq += w[i] * q * q;
-            sum_yq += w[i] * y * q;
+            const float q = clamp(rintf(fmaf(y, inv, 0.0f - g->shift[k])), g->lo, g->hi);
+            sum_q = fmaf(w[i], q, sum_q);
+            sum_qq = fmaf(w[i] * q, q, sum_qq);
+            sum_yq = fmaf(w[i] * y, q, sum_yq);
         }
         const float var = sum_w * sum_qq - sum_q * sum_q;
         const float cov = sum_w * sum_yq - sum_y * sum_q;
