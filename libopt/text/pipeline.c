@@ -84,7 +84,7 @@ done:
 opt_status opt_pipeline_add_split(opt_ctx *ctx, opt_pipeline *p, const char *object,
                                   const char *pattern, opt_split_behavior behavior) {
     opt_status st = OPT_OK;
-    opt_pretok_step step = {.kind = OPT_PRETOK_SPLIT, .behavior = behavior};
+    opt_pretok_step step = {.kind = OPT_PRETOK_SPLIT, .behavior = behavior, .source = pattern};
     OPT_TRY(opt_pipeline_pattern(ctx, p, object, pattern, strlen(pattern), false, &step.pattern));
     OPT_TRY(opt_pipeline_add_pre(ctx, p, &step));
 done:

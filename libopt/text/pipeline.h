@@ -50,7 +50,7 @@ OPT_MUST_USE opt_status opt_pipeline_add_dec(opt_ctx *ctx, opt_pipeline *p,
 OPT_MUST_USE opt_status opt_pipeline_pattern(opt_ctx *ctx, opt_pipeline *p, const char *object,
                                              const char *pattern, size_t n, bool literal,
                                              const opt_regex **out);
-/** Adds a splitting step by a pattern. */
+/** Adds a splitting step by a pattern, which must live as long as the pipeline. */
 OPT_MUST_USE opt_status opt_pipeline_add_split(opt_ctx *ctx, opt_pipeline *p, const char *object,
                                                const char *pattern, opt_split_behavior behavior);
 /** Puts a token in front of the prefix, or behind the suffix. */

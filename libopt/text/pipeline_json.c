@@ -235,13 +235,12 @@ done:
 static opt_status read_split(reader *r, const opt_json *v) {
     opt_status st = OPT_OK;
     opt_pretok_step step = {.kind = OPT_PRETOK_SPLIT};
-    const char *text;
     size_t n;
-    bool literal;
-    OPT_TRY(read_pattern(r, v, &text, &n, &literal));
+    OPT_TRY(read_pattern(r, v, &step.source, &n, &step.literal));
     OPT_TRY(read_behavior(r, v, true, &step.behavior));
     OPT_TRY(opt_json_need_bool(r->ctx, r->object, v, "invert", true, &step.invert));
-    OPT_TRY(opt_pipeline_pattern(r->ctx, r->p, r->object, text, n, literal, &step.pattern));
+    OPT_TRY(
+        opt_pipeline_pattern(r->ctx, r->p, r->object, step.source, n, step.literal, &step.pattern));
     OPT_TRY(opt_pipeline_add_pre(r->ctx, r->p, &step));
 done:
     return st;
@@ -327,6 +326,8 @@ static opt_status read_metaspace(reader *r, const opt_json *v) {
     OPT_TRY(read_prepend_scheme(r, v, &step.scheme));
     OPT_TRY(opt_json_need_bool(r->ctx, r->object, v, "split", false, &split));
     OPT_TRY(opt_pipeline_add_pre(r->ctx, r->p, &step));
+    cut.source = step.text;
+    cut.literal = true;
     if (split) {
         OPT_TRY(opt_pipeline_pattern(r->ctx, r->p, r->object, step.text, step.n_text, true,
                                      &cut.pattern));

@@ -33,6 +33,8 @@ typedef enum opt_prepend_scheme {
 typedef struct opt_pretok_step {
     opt_pretok_kind kind;
     const opt_regex *pattern;
+    const char *source; /* what `pattern` was made of */
+    bool literal;       /* `source` is a plain text */
     opt_split_behavior behavior;
     bool invert;      /* what lies between matches counts as the matches */
     const char *text; /* replacement of METASPACE, one character */

@@ -5,6 +5,7 @@
  * scripts/make_tokenizer_goldens.py.
  */
 #include "base/json.h"
+#include "io/kv.h"
 #include "support.h"
 #include "text/tokenizer.h"
 
@@ -152,15 +153,56 @@ static void check_case(opt_ctx *ctx, const char *what, const opt_tokenizer *t, c
     opt_tokens_free(ctx, &ids);
 }
 
-static void check_goldens(const char *dir, const char *goldens, const char *member) {
+static void check_cases(opt_ctx *ctx, const char *what, const opt_tokenizer *t,
+                        const opt_json *cases) {
+    assert_true(opt_json_size(cases) >= 20);
+    for (size_t i = 0; i < opt_json_size(cases); i++) {
+        check_case(ctx, what, t, opt_json_at(cases, i));
+    }
+}
+
+/** The tokenizer as a GGUF file carries it; without lathe.* keys, as other programs read it, if
+ * `stock`. */
+static opt_tokenizer *through_kv(opt_ctx *ctx, const opt_tokenizer *t, int64_t n_vocab,
+                                 bool stock) {
+    opt_kv *kv = NULL;
+    opt_tokenizer *again = NULL;
+    assert_int_equal(opt_kv_new(ctx, &kv), OPT_OK);
+    assert_int_equal(opt_tokenizer_to_kv(ctx, t, n_vocab, kv), OPT_OK);
+    for (size_t i = opt_kv_count(kv); stock && i-- > 0;) {
+        if (strncmp(opt_kv_at(kv, i)->key, "lathe.", 6) == 0) {
+            opt_kv_remove(kv, opt_kv_at(kv, i)->key);
+        }
+    }
+    if (opt_tokenizer_from_kv(ctx, kv, n_vocab, &again) != OPT_OK) {
+        fail_msg("%s: %s", opt_ctx_error_object(ctx), opt_ctx_error_message(ctx));
+    }
+    opt_kv_free(kv);
+    return again;
+}
+
+static void check_goldens(const char *dir, const char *goldens, const char *member, bool stock) {
     opt_ctx *ctx = test_ctx(1);
     opt_tokenizer *t = load_dir(ctx, dir);
     opt_json *json = load_goldens(ctx, goldens);
     const opt_json *cases = opt_json_get(json, member);
-    assert_true(opt_json_size(cases) >= 20);
-    for (size_t i = 0; i < opt_json_size(cases); i++) {
-        check_case(ctx, goldens, t, opt_json_at(cases, i));
+    check_cases(ctx, goldens, t, cases);
+    const int64_t n_vocab = opt_tokenizer_n_vocab(t) + 3; /* the model has rows to spare */
+    opt_tokenizer *own = through_kv(ctx, t, n_vocab, false);
+    opt_tokenizer *twice = through_kv(ctx, own, n_vocab, false);
+    check_cases(ctx, "from GGUF", own, cases);
+    check_cases(ctx, "from GGUF of GGUF", twice, cases);
+    for (int32_t id = 0; id < opt_tokenizer_n_vocab(t); id++) {
+        assert_int_equal(opt_tokenizer_kind(own, id), opt_tokenizer_kind(t, id));
+        assert_int_equal(opt_tokenizer_is_eog(own, id), opt_tokenizer_is_eog(t, id));
     }
+    if (stock) {
+        opt_tokenizer *plain = through_kv(ctx, t, n_vocab, true);
+        check_cases(ctx, "from ggml keys", plain, cases);
+        opt_tokenizer_free(plain);
+    }
+    opt_tokenizer_free(own);
+    opt_tokenizer_free(twice);
     opt_json_free(json);
     opt_tokenizer_free(t);
     opt_ctx_free(ctx);
@@ -168,8 +210,8 @@ static void check_goldens(const char *dir, const char *goldens, const char *memb
 
 static void test_tokenizer__stories260k_as_transformers(void **state) {
     (void)state;
-    check_goldens(OPT_TESTDATA "/stories260K", OPT_TESTDATA "/goldens/stories260K.json",
-                  "tokenizer");
+    check_goldens(OPT_TESTDATA "/stories260K", OPT_TESTDATA "/goldens/stories260K.json", "tokenizer",
+                  true);
 }
 
 static void test_tokenizer__smollm2_as_transformers(void **state) {
@@ -178,7 +220,7 @@ static void test_tokenizer__smollm2_as_transformers(void **state) {
     if (dir == NULL) {
         skip();
     }
-    check_goldens(dir, OPT_TESTDATA "/goldens/SmolLM2-135M.json", "tokenizer");
+    check_goldens(dir, OPT_TESTDATA "/goldens/SmolLM2-135M.json", "tokenizer", true);
 }
 
 int main(void) {
