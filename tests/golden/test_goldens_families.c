@@ -90,7 +90,7 @@ static void test_goldens__families_as_gguf(void **state) {
     for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
         print_message("%s\n", families[i]);
         family f = family_open(families[i]);
-        rewrite_as_gguf(f.r.ctx, f.r.model, path);
+        rewrite_as_gguf(f.r.ctx, f.r.model, path, &opt_format_f32);
         rig_close(&f.r);
         f.r = rig_open(path, OPT_COMPUTE_EXACT, 64, 0, 2);
         assert_int_equal(opt_source_kind_of(f.r.source), OPT_SOURCE_GGUF);

@@ -210,8 +210,8 @@ static void check_goldens(const char *dir, const char *goldens, const char *memb
 
 static void test_tokenizer__stories260k_as_transformers(void **state) {
     (void)state;
-    check_goldens(OPT_TESTDATA "/stories260K", OPT_TESTDATA "/goldens/stories260K.json", "tokenizer",
-                  true);
+    check_goldens(OPT_TESTDATA "/stories260K", OPT_TESTDATA "/goldens/stories260K.json",
+                  "tokenizer", true);
 }
 
 static void test_tokenizer__smollm2_as_transformers(void **state) {
