@@ -190,6 +190,24 @@ done:
 
 /* ---- the other steps ---- */
 
+/** utf8proc's lower case, and that of letters newer than its Unicode 15 (up to Unicode 17). */
+static uint32_t to_lower(uint32_t cp) {
+    static const struct {
+        uint32_t first;
+        uint32_t last;
+        uint32_t lower; /* of `first` */
+    } newer[] = {{0x1C89, 0x1C89, 0x1C8A},   {0xA7CB, 0xA7CB, 0x264},  {0xA7CC, 0xA7CC, 0xA7CD},
+                 {0xA7CE, 0xA7CE, 0xA7CF},   {0xA7D2, 0xA7D2, 0xA7D3}, {0xA7D4, 0xA7D4, 0xA7D5},
+                 {0xA7DA, 0xA7DA, 0xA7DB},   {0xA7DC, 0xA7DC, 0x19B},  {0x10D50, 0x10D65, 0x10D70},
+                 {0x16EA0, 0x16EB8, 0x16EBB}};
+    for (size_t i = 0; cp >= newer[0].first && i < sizeof newer / sizeof *newer; i++) {
+        if (cp >= newer[i].first && cp <= newer[i].last) {
+            return newer[i].lower + (cp - newer[i].first);
+        }
+    }
+    return (uint32_t)utf8proc_tolower((utf8proc_int32_t)cp);
+}
+
 static opt_status lowercase(opt_ctx *ctx, const char *text, size_t n, opt_str *out) {
     opt_status st = OPT_OK;
     for (size_t i = 0; i < n;) {
@@ -199,8 +217,7 @@ static opt_status lowercase(opt_ctx *ctx, const char *text, size_t n, opt_str *o
             OPT_TRY(opt_str_append(ctx, out, "i\xCC\x87", 3));
             continue;
         }
-        const utf8proc_int32_t lower = utf8proc_tolower((utf8proc_int32_t)cp);
-        OPT_TRY(opt_str_append(ctx, out, c, opt_utf8_put((uint32_t)lower, c)));
+        OPT_TRY(opt_str_append(ctx, out, c, opt_utf8_put(to_lower(cp), c)));
     }
 done:
     return st;

@@ -29,6 +29,7 @@ struct opt_tokenizer {
     size_t n_added;
     opt_trie raw_trie; /* added tokens looked for before normalization, and after */
     opt_trie normalized_trie;
+    opt_piece *shown; /* [n_vocab] what decoders get for a token, in vocab.text; NULL: all as stored */
     opt_specials special;
     uint8_t *is_special; /* [n_vocab] skipped when decoding */
     uint8_t *is_eog;     /* [n_vocab] */

@@ -101,6 +101,43 @@ done:
     return st;
 }
 
+static bool is_special_text(const opt_tokenizer *t, const char *text, size_t n) {
+    const int32_t id = opt_vocab_find(&t->vocab, text, n);
+    for (size_t i = 0; i < t->n_added; i++) {
+        if (t->added[i].id == id) {
+            return t->added[i].special;
+        }
+    }
+    return false;
+}
+
+/**
+ * Decoders get the normalized text of an added token, and skip it only if that is a special
+ * token's, too: what the reference implementation does, so that decoders can undo what normalizers
+ * did.
+ */
+static opt_status show_normalized(opt_tokenizer *t, int32_t id, const opt_str *normalized) {
+    opt_status st = OPT_OK;
+    const opt_piece *piece = &t->vocab.pieces[id];
+    if (piece->len == normalized->len &&
+        memcmp(t->vocab.text.data + piece->off, normalized->data, normalized->len) == 0) {
+        return OPT_OK;
+    }
+    if (t->shown == NULL) {
+        t->shown = opt_alloc_array(t->ctx, (size_t)t->n_vocab, sizeof *t->shown);
+        OPT_TRY_PTR(t->shown);
+        memcpy(t->shown, t->vocab.pieces, (size_t)t->n_vocab * sizeof *t->shown);
+    }
+    OPT_REQUIRE(t->vocab.text.len + normalized->len < UINT32_MAX, t->ctx, OPT_ERR_INPUT, NULL,
+                "the vocabulary has more than 4 GiB of text");
+    t->shown[id] =
+        (opt_piece){.off = (uint32_t)t->vocab.text.len, .len = (uint32_t)normalized->len};
+    t->is_special[id] = is_special_text(t, normalized->data, normalized->len);
+    OPT_TRY(opt_str_append(t->ctx, &t->vocab.text, normalized->data, normalized->len));
+done:
+    return st;
+}
+
 static opt_status build_tries(opt_tokenizer *t, const char *object) {
     opt_status st = OPT_OK;
     opt_str normalized = {0};
@@ -116,6 +153,7 @@ static opt_status build_tries(opt_tokenizer *t, const char *object) {
             normalized.len = 0;
             OPT_TRY(opt_normalize(t->ctx, t->pipe.norm, t->pipe.n_norm, &scratch, text, n,
                                   &normalized));
+            OPT_TRY(show_normalized(t, a->id, &normalized));
             text = normalized.data;
             n = normalized.len;
         }

@@ -22,6 +22,7 @@ void opt_tokenizer_free(opt_tokenizer *t) {
     opt_str_free(ctx, &t->pipeline_json);
     opt_str_free(ctx, &t->pre);
     opt_free(ctx, t->added);
+    opt_free(ctx, t->shown);
     opt_free(ctx, t->is_special);
     opt_free(ctx, t->is_eog);
     opt_free(ctx, t->scores);
@@ -162,6 +163,14 @@ done:
 
 /* ---- decoding ---- */
 
+/** What the decoder gets for a token: added tokens that are looked for in normalized text are
+ * normalized. */
+static const char *shown_text(const opt_tokenizer *t, int32_t id, size_t *len) {
+    const opt_piece *p = t->shown != NULL ? &t->shown[id] : &t->vocab.pieces[id];
+    *len = p->len;
+    return t->vocab.text.data + p->off;
+}
+
 /** Whether a token takes part in the text at all. */
 static bool is_visible(const opt_tokenizer *t, int32_t id, bool skip_special) {
     return id >= 0 && id < t->n_vocab && opt_vocab_has(&t->vocab, id) &&
@@ -175,7 +184,7 @@ opt_status opt_tokenizer_decode(opt_ctx *ctx, const opt_tokenizer *t, const int3
     for (size_t i = 0; i < n; i++) {
         if (is_visible(t, ids[i], skip_special)) {
             size_t len;
-            const char *text = opt_vocab_text(&t->vocab, ids[i], &len);
+            const char *text = shown_text(t, ids[i], &len);
             OPT_TRY(opt_texts_push(ctx, &texts, text, len));
         }
     }
@@ -213,7 +222,7 @@ opt_status opt_detok_push(opt_ctx *ctx, const opt_tokenizer *t, opt_detok *d, in
         return OPT_OK;
     }
     OPT_TRY(opt_str_append(ctx, &bytes, d->pending, (size_t)d->n_pending));
-    const char *text = opt_vocab_text(&t->vocab, id, &n);
+    const char *text = shown_text(t, id, &n);
     OPT_TRY(opt_decode_one(ctx, t->pipe.dec, t->pipe.n_dec, text, n, !d->any, &d->n_stripped,
                            &d->started, &bytes));
     d->any = true;

@@ -72,6 +72,16 @@ static void golden_text(opt_ctx *ctx, const opt_json *v, opt_str *out) {
     }
 }
 
+/** The bytes that a golden file writes in hexadecimal digits. */
+static void golden_hex(opt_ctx *ctx, const opt_json *v, opt_str *out) {
+    out->len = 0;
+    for (const char *s = opt_json_str(v, NULL); *s != '\0'; s += 2 + (s[2] == ' ')) {
+        const char digits[3] = {s[0], s[1], '\0'};
+        const char byte = (char)strtol(digits, NULL, 16);
+        assert_int_equal(opt_str_append(ctx, out, &byte, 1), OPT_OK);
+    }
+}
+
 static void print_ids(const char *what, const int32_t *ids, size_t n) {
     fprintf(stderr, "%s:", what);
     for (size_t i = 0; i < n; i++) {
@@ -123,7 +133,11 @@ static void check_case(opt_ctx *ctx, const char *what, const opt_tokenizer *t, c
     opt_str expected = {0};
     opt_str got = {0};
     opt_tokens ids = {0};
-    golden_text(ctx, opt_json_get(v, "text"), &text);
+    if (opt_json_get(v, "hex") != NULL) {
+        golden_hex(ctx, opt_json_get(v, "hex"), &text);
+    } else {
+        golden_text(ctx, opt_json_get(v, "text"), &text);
+    }
     assert_int_equal(
         opt_tokenizer_encode(ctx, t, text.data ? text.data : "", text.len, ENCODE_ALL, &ids),
         OPT_OK);
@@ -223,8 +237,39 @@ static void test_tokenizer__smollm2_as_transformers(void **state) {
     check_goldens(dir, OPT_TESTDATA "/goldens/SmolLM2-135M.json", "tokenizer", true);
 }
 
+static void test_tokenizer__trained_as_transformers(void **state) {
+    (void)state;
+    /* `stock`: the ggml keys alone say it all. */
+    static const struct {
+        const char *name;
+        bool stock;
+    } rows[] = {{"gpt2", true},
+                {"gpt2-prefix", false},
+                {"smollm", true},
+                {"llama3", true},
+                {"qwen2", false},
+                {"gpt4o", true},
+                {"deepseek", true},
+                {"sentencepiece", true},
+                {"metaspace-first", false},
+                {"metaspace-always", false},
+                {"metaspace-never", false},
+                {"added", false},
+                {"added-sentencepiece", false},
+                {"splits", false},
+                {"whitespace", false}};
+    for (int i = 0; i < COUNT_OF(rows); i++) {
+        char dir[512];
+        char goldens[600];
+        (void)snprintf(dir, sizeof dir, "%s/tokenizers/%s", OPT_TESTDATA, rows[i].name);
+        (void)snprintf(goldens, sizeof goldens, "%s/golden.json", dir);
+        check_goldens(dir, goldens, "cases", rows[i].stock);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_tokenizer__trained_as_transformers),
         cmocka_unit_test(test_tokenizer__stories260k_as_transformers),
         cmocka_unit_test(test_tokenizer__smollm2_as_transformers),
     };
