@@ -419,8 +419,7 @@ static const cli_command commands[] = {
         .name = "perplexity",
         .summary = "measure how well a model predicts a text",
         .examples = "  infer-run perplexity smol.gguf --text wiki.txt\n"
-                    "  infer-run perplexity smol.gguf --text wiki.txt --convention llama.cpp "
-                    "--windows 20\n",
+                    "  infer-run perplexity smol.gguf -t wiki.txt --convention llama.cpp\n",
         .synopsis = "MODEL --text FILE [options]",
         .args_help = MODEL_HELP,
         .min_args = 1,
@@ -436,10 +435,9 @@ static const cli_command commands[] = {
         .summary = "measure how far a model's predictions are from a reference's",
         .examples =
             "  infer-run compare models/SmolLM2 smol.gguf --text wiki.txt --windows 20\n"
-            "  infer-run compare models/SmolLM2 smol.gguf --text wiki.txt --max-kld 0.03 --json\n",
+            "  infer-run compare models/SmolLM2 smol.gguf -t wiki.txt --max-kld 0.03 --json\n",
         .synopsis = "REFERENCE MODEL --text FILE [options]",
-        .args_help = "  REFERENCE, MODEL        GGUF files or Hugging Face directories of the same "
-                     "vocabulary\n",
+        .args_help = "  REFERENCE, MODEL        GGUF files or directories, the same vocabulary\n",
         .min_args = 2,
         .max_args = 2,
         .options = compare_options,

@@ -25,11 +25,11 @@ static void defaults(void *user) {
 }
 
 static void notes(void) {
-    printf("\nnative and gguf copy every tensor bit for bit into canonical order (the same bytes "
-           "today).\n"
-           "gguf-f32, gguf-f16 and gguf-bf16 expand all weights, own formats included, to plain "
-           "floats\n"
-           "(norms and biases stay f32), so that any GGUF reader can load the model.\n");
+    fputs("\nnative and gguf copy every tensor bit for bit into canonical order (they are the\n"
+          "same today). gguf-f32, gguf-f16 and gguf-bf16 expand all weights, those in our\n"
+          "own formats included, to plain floats that any reader of GGUF can load; norms and\n"
+          "biases stay f32.\n",
+          stdout);
 }
 
 static opt_status run(cli_job *job, void *user) {
@@ -65,7 +65,7 @@ static const cli_command commands[] = {{
                 "  pack smol-int4.gguf -o smol-f32.gguf --to gguf-f32\n",
     .synopsis = "MODEL -o FILE [options]",
     .args_help =
-        "  MODEL                   a GGUF file (split ones too) or a Hugging Face directory\n"
+        "  MODEL                   a GGUF file, split ones too, or a checkpoint directory\n"
         "  FILE                    a GGUF file\n",
     .notes = notes,
     .min_args = 1,

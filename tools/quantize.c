@@ -1,5 +1,6 @@
 /** quantize: float checkpoint -> quantized model (GGUF). */
 #include <stdio.h>
+#include <string.h>
 
 #include "common/cli.h"
 
@@ -19,11 +20,10 @@ static const cli_option options[] = {
     {"format", 'f', CLI_TEXT, "NAME", "number format of the weight matrices (default q8_0)",
      offsetof(settings, format), NULL, 0, 0},
     {"set", 0, CLI_LIST, "PATTERN:KEY=VALUE",
-     "rule for the tensors that PATTERN selects; may be repeated, later rules win",
+     "rule for some tensors, see below; later ones win",
      offsetof(settings, rules), NULL, 0, 0},
     {"width", 0, CLI_SET, "LIST",
-     "where a format does not fit a width: refuse, or what is allowed of pad, own and next "
-     "(default next)",
+     "where a format does not fit: refuse, or any of pad,own,next (default next)",
      offsetof(settings, width), "refuse|pad|own|next", 0, 0},
     {"allow-requantize", 0, CLI_FLAG, NULL, "accept weights that are quantized already",
      offsetof(settings, allow_requantize), NULL, 0, 0},
@@ -36,27 +36,36 @@ static void defaults(void *user) {
     s->width = OPT_WIDTH_NEXT;
 }
 
-static void notes(void) {
-    char names[2048];
+/** Prints the formats whose names begin with "int", or all others with their bits per weight. */
+static void print_formats(bool own) {
+    char names[1024] = "";
     size_t n = 0;
     const char *name, *help;
     double bits;
     for (int i = 0; opt_quantize_format(i, &name, &help, &bits) && n < sizeof names - 32; i++) {
-        n += (size_t)snprintf(names + n, sizeof names - n, "%s%s (%.3g)", i > 0 ? ", " : "", name,
-                              bits);
+        if ((strncmp(name, "int", 3) == 0) != own) {
+            continue;
+        }
+        n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", n > 0 ? ", " : "", name);
+        if (!own) {
+            n += (size_t)snprintf(names + n, sizeof names - n, " (%.3g)", bits);
+        }
     }
-    printf("\nFormats (bits per weight):\n  ");
     cli_print_wrapped(names, 2, 2);
-    printf("\nPatterns are tensor names with * and ?, kinds such as ffn_down, or "
-           "role=linear|embedding|head|norm|bias.\n"
-           "Keys are format and width. Norms and biases stay f32; an output head, or an embedding "
-           "that is also\n"
-           "the head, gets q8_0 where the format has fewer bits. --width pad adds zeros to "
-           "feed-forward widths\n"
-           "(the function stays the same), own takes an integer format of ours (stock readers "
-           "cannot run the\n"
-           "file then), next takes the next larger stock format; the plan names every tensor "
-           "concerned.\n");
+}
+
+static void notes(void) {
+    printf("\nFormats that llama.cpp knows (bits per weight), then our own, for any width:\n  ");
+    print_formats(false);
+    printf("  ");
+    print_formats(true);
+    fputs("\nPATTERN is a tensor name with * and ?, a kind such as ffn_down, or role=linear,\n"
+          "embedding, head, norm or bias; KEY is format, width or method (rtn). Norms and\n"
+          "biases stay f32. The output head, or an embedding that is also the head, gets\n"
+          "q8_0 where the format has fewer bits. For --width, pad appends zeros to feed-\n"
+          "forward widths (the function stays the same), own takes an int format of as\n"
+          "many bits, next the next larger format; --dry-run names every tensor concerned.\n",
+          stdout);
 }
 
 static opt_status run(cli_job *job, void *user) {
@@ -91,15 +100,14 @@ static void cleanup(cli_job *job, void *user) {
 
 static const cli_command commands[] = {{
     .name = NULL,
-    .summary = "turn a float model into a small one, round to nearest with a scale search",
+    .summary = "turn a float model into a small one",
     .examples =
         "  quantize models/SmolLM2 -o smol-q8_0.gguf\n"
         "  quantize models/SmolLM2 -o smol-q4_0.gguf --format q4_0 --dry-run\n"
-        "  quantize models/SmolLM2 -o smol-mix.gguf -f int4_g64 --set 'ffn_down:format=q8_0'\n",
+        "  quantize models/SmolLM2 -o mix.gguf -f int4_g64 --set 'ffn_down:format=q8_0'\n",
     .synopsis = "MODEL -o FILE [options]",
     .args_help = "  MODEL                   a Hugging Face directory or a float GGUF file\n"
-                 "  FILE                    a GGUF file, for infer-run, pack and (stock formats) "
-                 "llama.cpp\n",
+                 "  FILE                    a GGUF file\n",
     .notes = notes,
     .min_args = 1,
     .max_args = 1,

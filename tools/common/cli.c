@@ -10,26 +10,26 @@
 
 const cli_option cli_common_options[] = {
     {NULL, 0, CLI_FLAG, NULL, "Common options", 0, NULL, 0, 0},
-    {"threads", 'j', CLI_INT, "N", "threads to use (default: the cores this process may use)",
+    {"threads", 'j', CLI_INT, "N", "threads (default: all cores it may use)",
      offsetof(cli_common, threads), NULL, 1, 4096},
     {"max-memory", 0, CLI_BYTES, "SIZE",
-     "memory that may be allocated, such as 4G (default: no limit)",
+     "memory it may allocate, such as 4G",
      offsetof(cli_common, max_memory), NULL, 0, 0},
-    {"json", 0, CLI_OPTIONAL, "FILE", "report as JSON, to FILE or in place of the text",
+    {"json", 0, CLI_OPTIONAL, "FILE", "JSON report, to FILE or in place of the text",
      offsetof(cli_common, json), NULL, 0, 0},
     {"quiet", 'q', CLI_COUNT, NULL, "no progress, no warnings", offsetof(cli_common, quiet), NULL,
      0, 0},
-    {"verbose", 'v', CLI_COUNT, NULL, "more detail; -vv for even more",
+    {"verbose", 'v', CLI_COUNT, NULL, "more detail; -vv still more",
      offsetof(cli_common, verbose), NULL, 0, 0},
     {"help", 'h', CLI_HELP, NULL, "print this page", 0, NULL, 0, 0},
-    {"version", 0, CLI_VERSION, NULL, "print the version and what it was built with", 0, NULL, 0,
+    {"version", 0, CLI_VERSION, NULL, "print version, instruction set and libraries", 0, NULL, 0,
      0},
     CLI_END,
 };
 
 static const char exit_codes[] =
-    "\nExit codes: 0 ok, 1 a gate failed, 2 usage, 3 bad input file, 4 I/O, 5 out of memory,\n"
-    "  6 numeric failure, 7 unsupported, 70 a bug of ours, 130/143 interrupted\n";
+    "\nExit codes: 0 ok, 1 a gate failed, 2 usage, 3 bad input file, 4 I/O, 5 memory,\n"
+    "  6 numeric failure, 7 unsupported, 70 a bug of ours, 130 and 143 interrupted\n";
 
 opt_status cli_usage(cli_job *job, const char *fmt, ...) {
     va_list args;
@@ -62,9 +62,7 @@ static void print_tool_help(const cli_tool *tool) {
     for (size_t i = 0; i < tool->n_commands; i++) {
         printf("  %-12s %s\n", tool->commands[i].name, tool->commands[i].summary);
     }
-    printf(
-        "\n'%s COMMAND --help' explains a command and its options; --version prints the version.\n",
-        tool->name);
+    printf("\n'%s COMMAND --help' explains a command.\n", tool->name);
     fputs(exit_codes, stdout);
 }
 
