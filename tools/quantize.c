@@ -19,8 +19,7 @@ static const cli_option options[] = {
     CLI_OUTPUT_ROWS(settings, output),
     {"format", 'f', CLI_TEXT, "NAME", "number format of the weight matrices (default q8_0)",
      offsetof(settings, format), NULL, 0, 0},
-    {"set", 0, CLI_LIST, "PATTERN:KEY=VALUE",
-     "rule for some tensors, see below; later ones win",
+    {"set", 0, CLI_LIST, "PATTERN:KEY=VALUE", "rule for some tensors, see below; later ones win",
      offsetof(settings, rules), NULL, 0, 0},
     {"width", 0, CLI_SET, "LIST",
      "where a format does not fit: refuse, or any of pad,own,next (default next)",
@@ -101,10 +100,9 @@ static void cleanup(cli_job *job, void *user) {
 static const cli_command commands[] = {{
     .name = NULL,
     .summary = "turn a float model into a small one",
-    .examples =
-        "  quantize models/SmolLM2 -o smol-q8_0.gguf\n"
-        "  quantize models/SmolLM2 -o smol-q4_0.gguf --format q4_0 --dry-run\n"
-        "  quantize models/SmolLM2 -o mix.gguf -f int4_g64 --set 'ffn_down:format=q8_0'\n",
+    .examples = "  quantize models/SmolLM2 -o smol-q8_0.gguf\n"
+                "  quantize models/SmolLM2 -o smol-q4_0.gguf --format q4_0 --dry-run\n"
+                "  quantize models/SmolLM2 -o mix.gguf -f int4_g64 --set 'ffn_down:format=q8_0'\n",
     .synopsis = "MODEL -o FILE [options]",
     .args_help = "  MODEL                   a Hugging Face directory or a float GGUF file\n"
                  "  FILE                    a GGUF file\n",

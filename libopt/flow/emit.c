@@ -94,28 +94,13 @@ uint64_t opt_emit_bytes(const opt_plan *plan) {
            sizeof(engine);
 }
 
-static bool is_bad(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return (bits & 0x7f800000U) == 0x7f800000U;
-}
-
-/** Whether any of x[n] is NaN or infinite. Branch-free, so that it runs at memory speed. */
-static bool any_bad(const float *x, int64_t n) {
-    uint32_t bad = 0;
-    for (int64_t i = 0; i < n; i++) {
-        bad |= (uint32_t)is_bad(x[i]);
-    }
-    return bad != 0;
-}
-
 /** Counts NaN and infinities of a whole tensor for the message; the walk ends anyway. */
 static opt_status report_bad_input(const engine *e, const opt_plan_tensor *t, float *row) {
     int64_t n_bad = 0, first = -1;
     for (int64_t r = 0; r < t->src_rows; r++) {
         opt_weight_decode_rows(t->weight, e->kern, r, 1, row);
         for (int64_t c = 0; c < t->src_cols; c++) {
-            if (is_bad(row[c])) {
+            if (!isfinite(row[c])) {
                 first = n_bad == 0 ? r * t->src_cols + c : first;
                 n_bad++;
             }
@@ -128,19 +113,18 @@ static opt_status report_bad_input(const engine *e, const opt_plan_tensor *t, fl
                     (long long)(first / t->src_cols), (long long)(first % t->src_cols));
 }
 
-/** A finite weight that came back as NaN or infinity. */
-static opt_status report_overflow(const engine *e, const opt_plan_tensor *t, const piece *p,
-                                  const scratch *s) {
-    const int64_t n = p->n_rows * t->n_cols;
-    int64_t at = 0;
-    while (at < n - 1 && !is_bad(s->back[at])) {
-        at++;
+/** What is wrong with element `at` of a loaded tile: no number, or too large for the format. */
+static opt_status report_bad(const engine *e, const opt_plan_tensor *t, const piece *p, float *w,
+                             int64_t at) {
+    if (!isfinite(w[at])) {
+        return report_bad_input(e, t, w);
     }
     return opt_fail(e->plan->ctx, OPT_ERR_NUMERIC, t->weight->name,
-                    "the weight %g at row %lld, column %lld is too large for %s; choose bf16 or "
-                    "f32 for this tensor",
-                    (double)s->w[at], (long long)(p->row0 + at / t->n_cols),
-                    (long long)(at % t->n_cols), t->format->name);
+                    "the weight %g at row %lld, column %lld is too large for %s, which ends at %g; "
+                    "choose bf16 or f32 "
+                    "for this tensor",
+                    (double)w[at], (long long)(p->row0 + at / t->n_cols),
+                    (long long)(at % t->n_cols), t->format->name, (double)t->format->max_abs);
 }
 
 /** Adds sum (w - v)^2 and sum w^2 over n elements. Eight fixed lanes: the order of addition is part
@@ -187,10 +171,7 @@ static void load_tile(const engine *e, const opt_plan_tensor *t, const piece *p,
 static opt_status encode_rows(const engine *e, const opt_plan_tensor *t, const piece *p,
                               const scratch *s, uint8_t *dst) {
     if (t->method == NULL) {
-        for (int64_t r = 0; r < p->n_rows; r++) {
-            t->format->encode(t->format, e->kern, s->w + r * t->n_cols, NULL,
-                              dst + (size_t)r * t->row_bytes, t->n_cols);
-        }
+        opt_format_encode_rows(t->format, e->kern, s->w, NULL, dst, p->n_rows, t->n_cols);
         return OPT_OK;
     }
     const opt_quant_job job = {
@@ -215,10 +196,12 @@ static opt_status encode_piece(engine *e, piece *p, scratch *s) {
     }
     const int64_t n = p->n_rows * t->n_cols;
     load_tile(e, t, p, s->w);
-    if (any_bad(s->w, n)) {
-        return report_bad_input(e, t, s->w);
+    const bool copy = t->action == OPT_ACTION_COPY; /* what is copied need only be a number */
+    const int64_t bad = opt_format_find_bad(copy ? &opt_format_f32 : t->format, s->w, n);
+    if (bad >= 0) {
+        return report_bad(e, t, p, s->w, bad);
     }
-    if (t->action == OPT_ACTION_COPY) {
+    if (copy) {
         opt_weight_copy_rows(t->weight, p->row0, p->n_rows, dst);
         return OPT_OK;
     }
@@ -226,9 +209,6 @@ static opt_status encode_piece(engine *e, piece *p, scratch *s) {
     for (int64_t r = 0; r < p->n_rows; r++) {
         t->format->decode(t->format, e->kern, dst + (size_t)r * t->row_bytes,
                           s->back + r * t->n_cols, t->n_cols);
-    }
-    if (any_bad(s->back, n)) {
-        return report_overflow(e, t, p, s);
     }
     add_error(s->w, s->back, n, &p->err, &p->ref);
 done:

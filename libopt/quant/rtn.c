@@ -5,10 +5,8 @@
 static opt_status solve(opt_ctx *ctx, const opt_quant_job *job, void *scratch) {
     (void)ctx;
     (void)scratch;
-    for (int64_t r = 0; r < job->n_rows; r++) {
-        job->format->encode(job->format, job->kern, job->w + r * job->n_cols, job->importance,
-                            job->dst + (size_t)r * job->row_bytes, job->n_cols);
-    }
+    opt_format_encode_rows(job->format, job->kern, job->w, job->importance, job->dst, job->n_rows,
+                           job->n_cols);
     return OPT_OK;
 }
 
