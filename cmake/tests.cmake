@@ -28,6 +28,10 @@ foreach(main ${OPT_TEST_MAINS})
   set_tests_properties(${test} PROPERTIES LABELS "${labels}" TIMEOUT 600 SKIP_RETURN_CODE 77)
 endforeach()
 
+# Tests of the command line see this checker and the tools in PATH.
+add_executable(json_check ${CMAKE_SOURCE_DIR}/tests/cli/json_check.c)
+target_include_directories(json_check PRIVATE ${CMAKE_SOURCE_DIR}/libopt)
+target_link_libraries(json_check PRIVATE opt opt_flags)
 file(GLOB OPT_CLI_TESTS CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/cli/test_*.sh)
 foreach(script ${OPT_CLI_TESTS})
   get_filename_component(name ${script} NAME_WE)

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Pipes and signals: SIGPIPE is quiet, - is standard input, JSON is one valid document, SIGINT and SIGTERM clean up.
+. "$(dirname "$0")/lib.sh"
+set -o pipefail
+quantize stories260K -o q.gguf -q || exit 1
+
+# A reader that goes away: no message, and no failure
+for command in "inspect q.gguf -v" "inspect q.gguf --json" "--help" "generate q.gguf -p Once --max-tokens 300"; do
+    # shellcheck disable=SC2086
+    expect 0 bash -c "set -o pipefail; infer-run $command | head -c 10 >/dev/null"
+    check "infer-run $command: quiet when the reader is gone" test ! -s err
+done
+
+# Standard input for texts
+expect 0 infer-run perplexity q.gguf --text tinystories.txt --ctx 64 --windows 3 --json
+json_check out result.perplexity >a
+expect 0 bash -c 'cat tinystories.txt | infer-run perplexity q.gguf --text - --ctx 64 --windows 3 --json'
+json_check out result.perplexity >b
+check "text from a pipe is the same text" cmp a b
+expect 0 bash -c 'printf "Once upon" | infer-run generate q.gguf -p - --max-tokens 5'
+cp out a
+expect 0 infer-run generate q.gguf -p "Once upon" --max-tokens 5
+check "prompt from a pipe is the same prompt" cmp a out
+
+# JSON: one valid document on standard output, whatever happens
+json() { # json CODE COMMAND...
+    expect "$@" --json
+    check "valid JSON: ${*:2}" json_check out schema
+    check "schema: ${*:2}" test "$(json_check out schema)" = lathe.report/1
+    check "exit code in the report: ${*:2}" test "$(json_check out exit_code)" = "$1"
+}
+json 0 quantize stories260K -o j.gguf
+json 0 quantize stories260K --dry-run
+json 2 quantize stories260K -o j.gguf
+json 2 quantize stories260K --frobnicate
+json 2 quantize
+json 4 quantize nowhere -o k.gguf
+json 0 pack q.gguf -o p.gguf
+json 0 infer-run inspect q.gguf --verify
+json 0 infer-run inspect stories260K
+json 0 infer-run generate q.gguf -p Once --max-tokens 5 -v
+json 0 infer-run perplexity q.gguf --text tinystories.txt --ctx 32 --windows 2
+json 0 infer-run compare stories260K q.gguf --text tinystories.txt --ctx 32 --windows 2
+json 1 infer-run compare stories260K q.gguf --text tinystories.txt --ctx 32 --windows 2 --max-kld 0
+json 0 infer-run bench q.gguf --prompt 4 --gen 2 --repeat 2
+expect 0 infer-run perplexity q.gguf --text tinystories.txt --ctx 32 --windows 2 --json=report.json
+check "--json=FILE leaves the text on standard output" grep -q perplexity out
+check "--json=FILE writes the report" json_check report.json result.perplexity
+expect 0 infer-run generate q.gguf -p Once --max-tokens 5 --json
+check "generated text is in the report" test -n "$(json_check out result.text)"
+
+# The same report for the same job, but for what stands under "run"
+expect 0 quantize stories260K -o j.gguf --force -j 1 --json
+json_check out --without run >a
+expect 0 quantize stories260K -o j.gguf --force -j 3 --json
+json_check out --without run >b
+check "reports agree but for the run" cmp a b
+
+# Signals: the temporary file goes, the old output stays
+interrupted() { # interrupted SIGNAL CODE: tries until the signal arrives while the job runs
+    local signal=$1 want=$2 code tries=0
+    while [ $tries -lt 40 ]; do
+        tries=$((tries + 1))
+        code=0
+        infer-run generate q.gguf -p Once --max-tokens 400 --ctx 500 --ignore-eos --compute exact -j 1 >out 2>err &
+        local pid=$!
+        sleep 0.0$((tries % 10))
+        kill "-$signal" $pid 2>/dev/null
+        wait $pid || code=$?
+        [ $code -ne "$want" ] || return 0
+    done
+    echo "last exit code $code" >&2
+    return 1
+}
+check "SIGINT ends a run with 130" interrupted INT 130
+check "SIGTERM ends a run with 143" interrupted TERM 143
+check "a signal is named in one line" test "$(wc -l <err)" -le 1
+finish
