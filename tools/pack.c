@@ -27,8 +27,8 @@ static void defaults(void *user) {
 static void notes(void) {
     fputs("\nnative and gguf copy every tensor bit for bit into canonical order (they are the\n"
           "same today). gguf-f32, gguf-f16 and gguf-bf16 expand all weights, those in our\n"
-          "own formats included, to plain floats that any reader of GGUF can load; norms and\n"
-          "biases stay f32.\n",
+          "own formats included, to plain floats that any reader of GGUF can load; norms\n"
+          "and biases stay f32.\n",
           stdout);
 }
 

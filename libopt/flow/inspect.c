@@ -1,3 +1,5 @@
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -35,6 +37,11 @@ static void put_kv_value(opt_jsonw *w, const opt_kv_entry *e, opt_kv_type type, 
         opt_jsonw_bool(w, opt_kv_elem_i64(e, i) != 0);
     } else if (type == OPT_KV_F32 || type == OPT_KV_F64) {
         opt_jsonw_f64(w, opt_kv_elem_f64(e, i));
+    } else if (type == OPT_KV_U64 &&
+               opt_kv_elem_i64(e, i) < 0) { /* more than readers of JSON keep */
+        char text[32];
+        snprintf(text, sizeof text, "%" PRIu64, (uint64_t)opt_kv_elem_i64(e, i));
+        opt_jsonw_str(w, text);
     } else {
         opt_jsonw_i64(w, opt_kv_elem_i64(e, i));
     }

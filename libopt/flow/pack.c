@@ -78,6 +78,7 @@ done:
 opt_status opt_pack(opt_ctx *ctx, const opt_pack_options *options, opt_quantize_result *result) {
     opt_status st = OPT_OK;
     const double start = opt_flow_seconds();
+    bool have_result = false;
     const layout *l = NULL;
     opt_opened opened = {0};
     opt_plan *plan = NULL;
@@ -89,15 +90,21 @@ opt_status opt_pack(opt_ctx *ctx, const opt_pack_options *options, opt_quantize_
     if (options->output != NULL) {
         OPT_TRY(opt_emit_refuse_inputs(ctx, opened.source, options->output));
     }
+    OPT_TRY(opt_plan_result(plan, result)); /* nothing may fail behind the rename */
+    have_result = true;
     if (!options->dry_run) {
         const opt_emit_options emit = {
             .output = options->output, .force = options->force, .step = "packing"};
         OPT_TRY(opt_emit(plan, &emit));
+        opt_plan_result_errors(plan, result);
     }
-    OPT_TRY(opt_plan_result(plan, result));
     result->peak_memory = opt_ctx_peak_memory(ctx) + (options->dry_run ? opt_emit_bytes(plan) : 0);
     result->seconds = opt_flow_seconds() - start;
+    have_result = false; /* it is the caller's */
 done:
+    if (have_result) {
+        opt_quantize_result_free(result);
+    }
     opt_plan_free(plan);
     opt_opened_close(&opened);
     return st;

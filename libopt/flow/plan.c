@@ -230,6 +230,15 @@ done:
     return st;
 }
 
+void opt_plan_result_errors(const opt_plan *plan, const opt_quantize_result *result) {
+    opt_tensor_result *rows =
+        (opt_tensor_result *)result->tensors; /* ours: made by opt_plan_result */
+    for (int64_t i = 0; i < plan->n; i++) {
+        rows[i].rmse = plan->tensors[i].rmse;
+        rows[i].rel_error = plan->tensors[i].rel_error;
+    }
+}
+
 void opt_quantize_result_free(opt_quantize_result *result) {
     opt_arena_free(result->impl);
     *result = (opt_quantize_result){0};

@@ -62,7 +62,9 @@ OPT_MUST_USE opt_status opt_plan_finish(opt_plan *plan);
 /** Rows and columns of a weight as a matrix: one row for vectors. */
 void opt_weight_shape(const opt_weight *w, int64_t *n_rows, int64_t *n_cols);
 
-/** Copies the plan into a result for the caller. */
+/** Copies the plan into a result for the caller; the errors of the tensors follow when the engine
+ * has run. */
 OPT_MUST_USE opt_status opt_plan_result(const opt_plan *plan, opt_quantize_result *result);
+void opt_plan_result_errors(const opt_plan *plan, const opt_quantize_result *result);
 
 #endif

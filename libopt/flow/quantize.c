@@ -341,6 +341,7 @@ opt_status opt_quantize(opt_ctx *ctx, const opt_quantize_options *options,
                         opt_quantize_result *result) {
     opt_status st = OPT_OK;
     const double start = opt_flow_seconds();
+    bool have_result = false;
     job j = {.ctx = ctx, .options = options};
     OPT_REQUIRE(options->output != NULL || options->dry_run, ctx, OPT_ERR_USAGE, NULL,
                 "an output file is needed");
@@ -352,16 +353,22 @@ opt_status opt_quantize(opt_ctx *ctx, const opt_quantize_options *options,
     if (options->output != NULL) {
         OPT_TRY(opt_emit_refuse_inputs(ctx, j.opened.source, options->output));
     }
+    OPT_TRY(opt_plan_result(j.plan, result)); /* nothing may fail behind the rename */
+    have_result = true;
     if (!options->dry_run) {
         const opt_emit_options emit = {
             .output = options->output, .force = options->force, .step = "quantizing"};
         OPT_TRY(opt_emit(j.plan, &emit));
+        opt_plan_result_errors(j.plan, result);
     }
-    OPT_TRY(opt_plan_result(j.plan, result));
     result->peak_memory =
         opt_ctx_peak_memory(ctx) + (options->dry_run ? opt_emit_bytes(j.plan) : 0);
     result->seconds = opt_flow_seconds() - start;
+    have_result = false; /* it is the caller's */
 done:
+    if (have_result) {
+        opt_quantize_result_free(result);
+    }
     opt_plan_free(j.plan);
     opt_rules_free(j.rules);
     opt_opened_close(&j.opened);

@@ -233,27 +233,40 @@ static const char *member_str(const opt_json *v, const char *key) {
     return s != NULL ? s : "";
 }
 
-/** One metadata value: long texts are cut, arrays are summarised by the document itself. */
-static void put_meta(writer *w, const char *key, const opt_json *v) {
-    PUT(w, "  ");
-    put_column(w, key, 42);
+static void put_meta_value(writer *w, const opt_json *v) {
     int64_t i = 0;
     double d = 0;
     size_t len = 0;
     const char *s = opt_json_str(v, &len);
     if (s != NULL) {
-        PUT(w, " ");
         put_foreign(w, s, len < 100 ? len : 97);
-        PUT(w, "%s\n", len < 100 ? "" : "...");
+        PUT(w, "%s", len < 100 ? "" : "...");
     } else if (opt_json_i64(v, &i)) {
-        PUT(w, " %" PRId64 "\n", i);
+        PUT(w, "%" PRId64, i);
     } else if (opt_json_f64(v, &d)) {
-        PUT(w, " %g\n", d);
-    } else if (opt_json_type_of(v) == OPT_JSON_BOOL) {
-        PUT(w, " %s\n", opt_json_bool(v, false) ? "true" : "false");
+        PUT(w, "%g", d);
     } else {
-        PUT(w, " [%" PRId64 " x %s]\n", member_i64(v, "length"), member_str(v, "elements"));
+        PUT(w, "%s", opt_json_bool(v, false) ? "true" : "false");
     }
+}
+
+/** One metadata entry: long texts are cut, long arrays are summarised by the document itself. */
+static void put_meta(writer *w, const char *key, const opt_json *v) {
+    PUT(w, "  ");
+    put_column(w, key, 42);
+    PUT(w, " ");
+    if (opt_json_type_of(v) == OPT_JSON_OBJECT) {
+        PUT(w, "[%" PRId64 " x %s]", member_i64(v, "length"), member_str(v, "elements"));
+    } else if (opt_json_type_of(v) == OPT_JSON_ARRAY) {
+        for (size_t i = 0; i < opt_json_size(v); i++) {
+            PUT(w, "%s", i > 0 ? ", " : "[");
+            put_meta_value(w, opt_json_at(v, i));
+        }
+        PUT(w, opt_json_size(v) > 0 ? "]" : "[]");
+    } else {
+        put_meta_value(w, v);
+    }
+    PUT(w, "\n");
 }
 
 static void put_inspect_tensors(writer *w, const opt_json *doc) {

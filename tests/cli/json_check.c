@@ -1,7 +1,8 @@
 /*
- * json_check FILE [MEMBER.MEMBER...]    checks that FILE (- is standard input) is one JSON document, and prints a value
- * json_check FILE --without MEMBER      prints the document without a member of its top level, one value a line
- * Exit code 1 if the document is not valid or the member is not there.
+ * json_check FILE [MEMBER.MEMBER...]    checks that FILE (- is standard input) is one JSON
+ * document, and prints a value json_check FILE --without MEMBER      prints the document without a
+ * member of its top level, one value a line Exit code 1 if the document is not valid or the member
+ * is not there.
  */
 #include <inttypes.h>
 #include <stdio.h>

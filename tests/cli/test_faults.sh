@@ -12,8 +12,9 @@ intact() { cmp -s x.gguf old || cmp -s x.gguf new.gguf; }
 
 # run_quantize VARIABLE N: the exit code in $code
 run_quantize() {
-    code=0
-    env "$1=$2" quantize stories260K -o x.gguf -q --format q4_0 --force -j 2 >out 2>err || code=$?
+    code=0 # the inner shell keeps the outer one from reporting the signal
+    env "$1=$2" bash -c 'quantize stories260K -o x.gguf -q --format q4_0 --force -j 2 >out 2>err; exit $?' \
+        2>/dev/null || code=$?
 }
 
 n=1
@@ -22,7 +23,7 @@ while [ $n -lt 10000 ]; do
     run_quantize OPT_FAULT_WRITE $n
     [ $code -ne 0 ] || break
     check "write step $n fails with exit code 4 ($code)" test $code -eq 4
-    check "write step $n: the old output is untouched" cmp -s x.gguf old
+    check "write step $n: the old output is there, or the complete new one" intact
     check "write step $n: one line on standard error" test "$(wc -l <err)" -eq 1
     check "write step $n: nothing left behind" test -z "$(leftovers)"
     n=$((n + 1))
@@ -94,5 +95,5 @@ expect 4 bash -c 'quantize --help >/dev/full'
 expect 4 infer-run inspect new.gguf --json=nowhere/report.json
 expect 5 quantize stories260K -o y.gguf --max-memory 100K
 check "over the limit: no output" test ! -e y.gguf
-check "over the limit: said so" grep -q "100" err
+check "over the limit: said so" grep -q max-memory err
 finish

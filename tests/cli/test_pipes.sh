@@ -25,7 +25,7 @@ check "prompt from a pipe is the same prompt" cmp a out
 # JSON: one valid document on standard output, whatever happens
 json() { # json CODE COMMAND...
     expect "$@" --json
-    check "valid JSON: ${*:2}" json_check out schema
+    check "valid JSON: ${*:2}" json_check out schema >/dev/null
     check "schema: ${*:2}" test "$(json_check out schema)" = lathe.report/1
     check "exit code in the report: ${*:2}" test "$(json_check out exit_code)" = "$1"
 }
@@ -45,7 +45,7 @@ json 1 infer-run compare stories260K q.gguf --text tinystories.txt --ctx 32 --wi
 json 0 infer-run bench q.gguf --prompt 4 --gen 2 --repeat 2
 expect 0 infer-run perplexity q.gguf --text tinystories.txt --ctx 32 --windows 2 --json=report.json
 check "--json=FILE leaves the text on standard output" grep -q perplexity out
-check "--json=FILE writes the report" json_check report.json result.perplexity
+check "--json=FILE writes the report" json_check report.json result.perplexity >/dev/null
 expect 0 infer-run generate q.gguf -p Once --max-tokens 5 --json
 check "generated text is in the report" test -n "$(json_check out result.text)"
 

@@ -31,8 +31,8 @@ for transcript in "$here"/*.txt; do
             printf '%s\n' "$line"
             code=0
             bash -c "${line#\$ }" >"$scratch/out" 2>"$scratch/err" </dev/null || code=$?
-            normalise <"$scratch/out" | sed 's/^/> /' | sed 's/ *$//'
-            normalise <"$scratch/err" | sed 's/^/! /' | sed 's/ *$//'
+            normalise <"$scratch/out" | sed -e 's/^/> /' -e 's/ *$//' -e '$a\'
+            normalise <"$scratch/err" | sed -e 's/^/! /' -e 's/ *$//' -e '$a\'
             [ $code -eq 0 ] || printf '? %d\n' $code
             ;;
         '>'* | '!'* | '?'*) ;;
