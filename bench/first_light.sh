@@ -50,19 +50,19 @@ fi
 if part speed; then
     for f in q8_0 q4_0; do
         "$peer/llama-quantize" "$peer_gguf" "$work/p.gguf" "$(peer_type "$f")" >/dev/null 2>&1
-        lathe_bench() { "$lathe/infer-run" bench "$work/p.gguf" --prompt "$pp" --gen "$tg" --repeats 1 -j "$threads" --json -q |
+        lathe_bench() { "$lathe/infer-run" bench "$work/p.gguf" --prompt "$pp" --gen "$tg" --repeat 1 -j "$threads" --json -q |
             awk -v key="$key" -F'[:,]' '$1 ~ "\"" key "\"" { print $2 + 0; exit }'; }
-        peer_bench() { "$peer/llama-bench" -m "$work/p.gguf" -p "$pp" -n "$tg" -r 1 -t "$threads" -o jsonl 2>/dev/null |
+        peer_bench() { "$peer/llama-bench" -m "$work/p.gguf" -p "$peer_pp" -n "$peer_tg" -r 1 -t "$threads" -o jsonl 2>/dev/null |
             sed -n 's/.*"avg_ts": *\([0-9.]*\).*/\1/p' | tail -1; }
-        pp=0 tg=128 key=gen_tps; paired "decode 128, $f, tokens/s" "$runs" lathe_bench peer_bench
-        pp=512 tg=0 key=prompt_tps; paired "prefill 512, $f, tokens/s" "$runs" lathe_bench peer_bench
+        pp=16 tg=128 peer_pp=0 peer_tg=128 key=generated_tokens_per_second; paired "decode 128, $f, tokens/s" "$runs" lathe_bench peer_bench
+        pp=512 tg=1 peer_pp=512 peer_tg=0 key=prompt_tokens_per_second; paired "prefill 512, $f, tokens/s" "$runs" lathe_bench peer_bench
     done
 fi
 
 # perplexity of a file by each side, windows of 512, llama.cpp's convention
 lathe_ppl() { "$lathe/infer-run" perplexity "$1" --text "$text" --ctx 512 --windows 8 --convention llama.cpp --compute exact \
-    -j "$threads" --json -q | awk -F'[:,]' '$1 ~ /"ppl"/ { print $2 + 0; exit }'; }
-peer_ppl() { "$peer/llama-perplexity" -m "$1" -f "$text" -c 512 --chunks 8 -t "$threads" 2>&1 |
+    -j "$threads" --json -q | awk -F'[:,]' '$1 ~ /"perplexity"/ { print $2 + 0; exit }'; }
+peer_ppl() { "$peer/llama-perplexity" -m "$1" -f "$text" -c 512 --chunks 8 -t "$threads" -fa off -ctk f32 -ctv f32 2>&1 |
     sed -n 's/^Final estimate: PPL = \([0-9.]*\).*/\1/p'; }
 same_ppl() { # NAME FILE: ours on the file, the peer on its F32 expansion
     "$lathe/pack" "$2" -o "$work/f32.gguf" --to gguf-f32 -q --force
@@ -84,5 +84,5 @@ fi
 
 if part memory; then
     "$lathe/quantize" "$model" -o "$work/l.gguf" --format q4_0 -j "$threads" --force --json -q |
-        awk -F'[:,]' '/"peak_memory"/ { printf "peak anonymous memory of the library while quantizing: %.1f MiB\n", $2 / 1048576; exit }'
+        awk -F'[:,]' '/"peak_memory_bytes"/ { printf "peak anonymous memory of the library while quantizing: %.1f MiB\n", $2 / 1048576; exit }'
 fi
