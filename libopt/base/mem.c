@@ -24,8 +24,8 @@
 
 enum {
     BLOCK_ALIGN = 64,
-    HUGE_PAGE =
-        2 << 20, /* blocks from here on are mappings of their own: given back at once, huge pages */
+    PAGE_BYTES = 4096,
+    HUGE_PAGE = 2 << 20,   /* blocks from here on are mappings, which go back at once when freed */
     ARENA_CHUNK = 32 << 10 /* first chunk of an arena; later ones grow */
 };
 
@@ -79,7 +79,7 @@ static void *fail_memory(opt_ctx *ctx, size_t bytes) {
     return NULL;
 }
 
-/** A mapping that starts at a huge-page border, or NULL. `bytes` is a multiple of HUGE_PAGE. */
+/** A mapping that starts at a huge-page border, or NULL. `bytes` is a multiple of the page size. */
 static void *map_huge(size_t bytes) {
     const size_t padded = bytes + HUGE_PAGE;
     char *base = mmap(NULL, padded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -98,7 +98,7 @@ static void *map_huge(size_t bytes) {
 }
 
 /**
- * Bytes that a block takes: header and block, in whole huge pages for mappings. False on overflow.
+ * Bytes that a block takes: header and block, in whole pages for mappings. False on overflow.
  */
 static bool block_size(size_t bytes, size_t *out, bool *mapped) {
     size_t total = 0;
@@ -107,7 +107,7 @@ static bool block_size(size_t bytes, size_t *out, bool *mapped) {
     }
     *mapped = USE_MAPPINGS && total >= HUGE_PAGE;
     *out = total;
-    return !*mapped || opt_align_size(total, 4096, out);
+    return !*mapped || opt_align_size(total, PAGE_BYTES, out);
 }
 
 static void *alloc_block(opt_ctx *ctx, size_t bytes, bool zero) {
