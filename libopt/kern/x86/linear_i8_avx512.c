@@ -6,6 +6,8 @@
  * tokens then share. Both compute, for each output, the exact integer dot product of every group of
  * 32 and then one chain of fused multiply-adds over groups.
  */
+#include <string.h>
+
 #include "kern/rows.h"
 #include "kern/x86/codes_avx512.h"
 
@@ -29,8 +31,10 @@ static inline __m512i add_lanes4(__m512i a, __m512i b, __m512i c, __m512i d) {
     return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
 }
 
-/** From add_lanes4 of rows 0-3, 4-7, 8-11, 12-15: the lower 32 elements' sums of 16 rows, and the
- * upper ones'. */
+/**
+ * From add_lanes4 of rows 0-3, 4-7, 8-11, 12-15: sums over the lower 32 elements of 16 rows, and
+ * over the upper ones.
+ */
 static inline void add_halves(const __m512i s[4], __m512i *lower, __m512i *upper) {
     const __m512i s01 = _mm512_add_epi32(_mm512_shuffle_i32x4(s[0], s[1], 0x88),
                                          _mm512_shuffle_i32x4(s[0], s[1], 0xdd));
@@ -39,68 +43,6 @@ static inline void add_halves(const __m512i s[4], __m512i *lower, __m512i *upper
     *lower = _mm512_shuffle_i32x4(s01, s23, 0x88);
     *upper = _mm512_shuffle_i32x4(s01, s23, 0xdd);
 }
-
-/** Offsets of 16 rows from r; rows behind the last one repeat it. */
-static inline __m512i row_offsets(const job *j, int64_t r, int64_t n_rows) {
-    const __m512i idx = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m512i last = _mm512_set1_epi32((int)opt_min_i64(15, n_rows - 1 - r));
-    return _mm512_mullo_epi32(_mm512_min_epi32(idx, last), _mm512_set1_epi32((int)j->row_bytes));
-}
-
-/** sum + dot * (d * scale) (+ m * scaled_sum). */
-static inline OPT_ALWAYS_INLINE __m512 add_group(bool has_min, __m512 sum, __m512i dot, __m512 d,
-                                                 __m512 m, float scale, float scaled_sum) {
-    sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(d, _mm512_set1_ps(scale)), sum);
-    return has_min ? _mm512_fmadd_ps(m, _mm512_set1_ps(scaled_sum), sum) : sum;
-}
-
-/** 16 rows from r, one token, on the stored blocks. */
-static inline OPT_ALWAYS_INLINE void rows16(codes_layout layout, const job *j, int64_t r,
-                                            int64_t n_rows, int64_t t) {
-    const codes_rows c = j->c;
-    const uint8_t *w = j->w + (size_t)r * j->row_bytes;
-    const __m512i off = row_offsets(j, r, n_rows);
-    const int64_t last = opt_min_i64(15, n_rows - 1 - r);
-    const int8_t *q = j->x->q + t * j->x->n_padded;
-    const int16_t *sum4 = j->x->sum4 + t * (j->x->n_padded / 4);
-    const float *scale = j->x->scale + t * (j->x->n_padded / 32);
-    const float *scaled_sum = j->x->scaled_sum + t * (j->x->n_padded / 32);
-    __m512 sum = _mm512_setzero_ps();
-    for (int64_t p = 0; 2 * p < c.n_groups; p++) {
-        const __m512i xq = _mm512_loadu_si512(q + 64 * p);
-        const __m512i xs = _mm512_cvtepi16_epi32(_mm256_loadu_si256((const void *)(sum4 + 16 * p)));
-        const __m512i start = _mm512_mullo_epi32(xs, _mm512_set1_epi32(-c.offset));
-        __m512i lanes[4];
-        for (int a = 0; a < 4; a++) {
-            __m512i dot[4];
-            for (int b = 0; b < 4; b++) {
-                const uint8_t *row = w + (size_t)opt_min_i64(4 * a + b, last) * j->row_bytes;
-                dot[b] = _mm512_dpbusd_epi32(start, codes_load(layout, &c, row, p), xq);
-            }
-            lanes[a] = add_lanes4(dot[0], dot[1], dot[2], dot[3]);
-        }
-        __m512i lower;
-        __m512i upper;
-        __m512 d;
-        __m512 m;
-        add_halves(lanes, &lower, &upper);
-        codes_scales(layout, &c, w, off, 2 * p, &d, &m);
-        sum = add_group(c.has_min, sum, lower, d, m, scale[2 * p], scaled_sum[2 * p]);
-        if (2 * p + 1 < c.n_groups) {
-            codes_scales(layout, &c, w, off, 2 * p + 1, &d, &m);
-            sum = add_group(c.has_min, sum, upper, d, m, scale[2 * p + 1], scaled_sum[2 * p + 1]);
-        }
-    }
-    _mm512_mask_storeu_ps(j->y + t * j->ldy + r, lanes16(n_rows - r), sum);
-}
-
-/** 32 rows of up to PANEL_GROUPS groups, unpacked: byte i of codes[g][u][r] is element 4 u + i of
- * group g of row r. */
-typedef struct panel {
-    OPT_ALIGNED(64) uint8_t codes[PANEL_GROUPS][8][PANEL_ROWS][4];
-    OPT_ALIGNED(64) float d[PANEL_GROUPS][PANEL_ROWS];
-    OPT_ALIGNED(64) float m[PANEL_GROUPS][PANEL_ROWS];
-} panel;
 
 /** Transposes 16 x 16 elements of 32 bits in place. */
 static inline void transpose16(__m512i v[16]) {
@@ -130,6 +72,148 @@ static inline void transpose16(__m512i v[16]) {
     }
 }
 
+/** Sum of the activations of a group. */
+static inline int32_t group_sum(const int16_t *sum4) {
+    const __m128i pairs = _mm_madd_epi16(_mm_loadu_si128((const void *)sum4), _mm_set1_epi16(1));
+    const __m128i two = _mm_add_epi32(pairs, _mm_shuffle_epi32(pairs, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
+}
+
+/** Offsets of 16 rows from r; rows behind the last one repeat it. */
+static inline __m512i row_offsets(const job *j, int64_t r, int64_t n_rows) {
+    const __m512i idx = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i last = _mm512_set1_epi32((int)opt_min_i64(15, n_rows - 1 - r));
+    return _mm512_mullo_epi32(_mm512_min_epi32(idx, last), _mm512_set1_epi32((int)j->row_bytes));
+}
+
+/** sum + dot * (d * scale) (+ m * scaled_sum). */
+static inline OPT_ALWAYS_INLINE __m512 add_group(bool has_min, __m512 sum, __m512i dot, __m512 d,
+                                                 __m512 m, float scale, float scaled_sum) {
+    sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(d, _mm512_set1_ps(scale)), sum);
+    return has_min ? _mm512_fmadd_ps(m, _mm512_set1_ps(scaled_sum), sum) : sum;
+}
+
+/*
+ * Memory is fastest when it is read in order, so a row is read to its end, or up to this many
+ * groups, before the next; and the hardware stops prefetching at the end of a page, so software
+ * asks for the next one.
+ */
+#define RUN_GROUPS 128
+#define PREFETCH_BYTES 4096
+
+static inline void prefetch_ahead(const uint8_t *p) {
+    _mm_prefetch((const char *)((uintptr_t)p + PREFETCH_BYTES), _MM_HINT_T1);
+}
+
+/* One token against 16 rows, which start at w; rows behind `last` repeat it. */
+typedef struct rows_job {
+    codes_rows c;
+    const uint8_t *w;
+    size_t row_bytes;
+    int64_t last;
+    const int8_t *q;
+} rows_job;
+
+/** Dot products of elements 64 p .. 64 p + 63, in 16 lanes of 4 elements each. */
+static inline OPT_ALWAYS_INLINE __m512i pair_dot(codes_layout layout, const rows_job *j, int64_t a,
+                                                 int64_t p) {
+    const uint8_t *row = j->w + (size_t)a * j->row_bytes;
+    prefetch_ahead(row + codes_block_off(&j->c, 2 * p));
+    return _mm512_dpbusd_epi32(_mm512_setzero_si512(), codes_load(layout, &j->c, row, p),
+                               _mm512_loadu_si512(j->q + 64 * p));
+}
+
+/**
+ * Dot products of 16 groups (pairs p .. p + 7) of row a, in the order 0 2 4 6, 1 3 5 7, 8 10 12 14,
+ * 9 11 13 15.
+ */
+static inline OPT_ALWAYS_INLINE __m512i row_dots(codes_layout layout, const rows_job *j, int64_t a,
+                                                 int64_t p) {
+    __m512i lanes[2];
+    for (int h = 0; h < 2; h++) {
+        __m512i dot[4];
+        for (int b = 0; b < 4; b++) {
+            dot[b] = pair_dot(layout, j, a, p + 4 * h + b);
+        }
+        lanes[h] = add_lanes4(dot[0], dot[1], dot[2], dot[3]);
+    }
+    return _mm512_add_epi32(_mm512_shuffle_i32x4(lanes[0], lanes[1], 0x88),
+                            _mm512_shuffle_i32x4(lanes[0], lanes[1], 0xdd));
+}
+
+/** Dot products of the groups 2 p and 2 p + 1 of all rows. */
+static inline OPT_ALWAYS_INLINE void pair_dots(codes_layout layout, const rows_job *j, int64_t p,
+                                               __m512i *lower, __m512i *upper) {
+    __m512i lanes[4];
+    for (int a = 0; a < 4; a++) {
+        __m512i dot[4];
+        for (int b = 0; b < 4; b++) {
+            dot[b] = pair_dot(layout, j, opt_min_i64(4 * a + b, j->last), p);
+        }
+        lanes[a] = add_lanes4(dot[0], dot[1], dot[2], dot[3]);
+    }
+    add_halves(lanes, lower, upper);
+}
+
+/** Dot products of groups [g0, g0 + n), g0 even: out[g - g0] for 16 rows. */
+static inline OPT_ALWAYS_INLINE void rows16_dots(codes_layout layout, const rows_job *j, int64_t g0,
+                                                 int64_t n, __m512i out[RUN_GROUPS]) {
+    const int64_t n_whole = n / 16 * 16;
+    for (int64_t a = 0; a <= j->last; a++) {
+        for (int64_t g = 0; g < n_whole; g += 16) {
+            out[g + a] = row_dots(layout, j, a, (g0 + g) / 2);
+        }
+    }
+    for (int64_t g = 0; g < n_whole; g += 16) {
+        __m512i v[16];
+        memcpy(v, out + g, sizeof v);
+        transpose16(v);
+        for (int i = 0; i < 16; i++) { /* undo the order of row_dots */
+            out[g + i] = v[i / 8 * 8 + i % 2 * 4 + i % 8 / 2];
+        }
+    }
+    for (int64_t g = n_whole; g < n; g += 2) {
+        pair_dots(layout, j, (g0 + g) / 2, &out[g], &out[g + 1]);
+    }
+}
+
+/** 16 rows from r, one token, on the stored blocks. */
+static inline OPT_ALWAYS_INLINE void rows16(codes_layout layout, const job *j, int64_t r,
+                                            int64_t n_rows, int64_t t) {
+    const int64_t n_padded = j->x->n_padded;
+    const rows_job rows = {j->c, j->w + (size_t)r * j->row_bytes, j->row_bytes,
+                           opt_min_i64(15, n_rows - 1 - r), j->x->q + t * n_padded};
+    const __m512i off = row_offsets(j, r, n_rows);
+    const int16_t *sum4 = j->x->sum4 + t * (n_padded / 4);
+    const float *scale = j->x->scale + t * (n_padded / 32);
+    const float *scaled_sum = j->x->scaled_sum + t * (n_padded / 32);
+    __m512 sum = _mm512_setzero_ps();
+    for (int64_t g0 = 0; g0 < rows.c.n_groups; g0 += RUN_GROUPS) {
+        const int64_t n = opt_min_i64(RUN_GROUPS, rows.c.n_groups - g0);
+        __m512i dots[RUN_GROUPS];
+        rows16_dots(layout, &rows, g0, n, dots);
+        for (int64_t i = 0; i < n; i++) {
+            const int64_t g = g0 + i;
+            const int offset = rows.c.offset == 0 ? 0 : rows.c.offset * group_sum(sum4 + 8 * g);
+            __m512 d;
+            __m512 m;
+            codes_scales(layout, &rows.c, rows.w, off, g, &d, &m);
+            sum =
+                add_group(rows.c.has_min, sum, _mm512_sub_epi32(dots[i], _mm512_set1_epi32(offset)),
+                          d, m, scale[g], scaled_sum[g]);
+        }
+    }
+    _mm512_mask_storeu_ps(j->y + t * j->ldy + r, lanes16(n_rows - r), sum);
+}
+
+/** 32 rows of up to PANEL_GROUPS groups, unpacked: byte i of codes[g][u][r] is element 4 u + i of
+ * group g of row r. */
+typedef struct panel {
+    OPT_ALIGNED(64) uint8_t codes[PANEL_GROUPS][8][PANEL_ROWS][4];
+    OPT_ALIGNED(64) float d[PANEL_GROUPS][PANEL_ROWS];
+    OPT_ALIGNED(64) float m[PANEL_GROUPS][PANEL_ROWS];
+} panel;
+
 /** Unpacks groups [g0, g0 + n) of 16 rows from r into the panel's rows from `at`. g0 is even. */
 static inline OPT_ALWAYS_INLINE void unpack16(codes_layout layout, const job *j, int64_t r,
                                               int64_t n_rows, int64_t g0, int64_t n, int at,
@@ -158,16 +242,6 @@ static inline OPT_ALWAYS_INLINE void unpack16(codes_layout layout, const job *j,
     }
 }
 
-/** Sums of the activations of n <= PANEL_GROUPS groups. */
-static inline void group_sums(const int16_t *sum4, int64_t n, int32_t *sums) {
-    for (int64_t g = 0; g < n; g++) {
-        const __m128i pairs =
-            _mm_madd_epi16(_mm_loadu_si128((const void *)(sum4 + 8 * g)), _mm_set1_epi16(1));
-        const __m128i two = _mm_add_epi32(pairs, _mm_shuffle_epi32(pairs, 0x4e));
-        sums[g] = _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
-    }
-}
-
 static inline __m512i four_bytes(const int8_t *q) {
     return _mm512_set1_epi32((int)opt_rd_u32le(q));
 }
@@ -187,8 +261,8 @@ static inline OPT_ALWAYS_INLINE void panel_tile(bool has_min, int n_t, const job
     int32_t sums[6][PANEL_GROUPS];
     __m512 sum[6][2];
     for (int b = 0; b < n_t; b++) {
-        if (!has_min) {
-            group_sums(j->x->sum4 + (t + b) * (n_padded / 4) + g0 * 8, n, sums[b]);
+        for (int64_t g = 0; g < n && !has_min; g++) {
+            sums[b][g] = group_sum(j->x->sum4 + (t + b) * (n_padded / 4) + (g0 + g) * 8);
         }
         sum[b][0] = g0 == 0 ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(mask0, y + b * j->ldy);
         sum[b][1] =
