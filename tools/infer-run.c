@@ -126,10 +126,10 @@ static const cli_option inspect_options[] = {
 
 static const cli_option bench_options[] = {
     HEADING("Options"),
-    ROW("prompt", 0, CLI_INT, "N", "tokens that are read in one go (default 512)", n_prompt, NULL,
-        1, 1e9),
-    ROW("gen", 0, CLI_INT, "N", "tokens that are written one by one (default 128)", n_gen, NULL, 1,
-        1e9),
+    ROW("prompt", 0, CLI_INT, "N", "tokens that are read at once (default 512; 0: not measured)",
+        n_prompt, NULL, 0, 1e9),
+    ROW("gen", 0, CLI_INT, "N", "tokens that are written one by one (default 128; 0: none)", n_gen,
+        NULL, 0, 1e9),
     ROW("repeat", 0, CLI_INT, "N", "measurements of each (default 3)", n_repeats, NULL, 1, 1000),
     COMPUTE_ROW,
     CLI_END,
@@ -138,6 +138,8 @@ static const cli_option bench_options[] = {
 static void defaults(void *user) {
     settings *s = user;
     s->top_p = 1;
+    s->n_prompt = 512;
+    s->n_gen = 128;
     s->repeat_penalty = 1;
     s->max_ppl = s->max_kld = s->max_ppl_ratio = s->min_top1 = NAN;
 }
@@ -388,7 +390,8 @@ static opt_status run_bench(cli_job *job, void *user) {
     settings *s = user;
     opt_status st = open_runner(job, s, 0, 0);
     if (st == OPT_OK) {
-        const opt_bench_options o = {s->n_prompt, s->n_gen, s->n_repeats};
+        const opt_bench_options o = {s->n_prompt > 0 ? s->n_prompt : -1,
+                                     s->n_gen > 0 ? s->n_gen : -1, s->n_repeats};
         st = opt_bench(job->ctx, s->runners[0], &o, &s->bench);
     }
     job->report.bench = st == OPT_OK ? &s->bench : NULL;

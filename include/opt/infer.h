@@ -120,7 +120,8 @@ OPT_MUST_USE opt_status opt_compare(opt_ctx *ctx, opt_runner *reference, opt_run
                                     const opt_eval_options *options, opt_compare_result *result);
 
 typedef struct opt_bench_options {
-    int64_t n_prompt, n_gen, n_repeats; /**< 0: 512, 128, 3 */
+    int64_t n_prompt, n_gen; /**< 0: 512, 128; negative: not measured */
+    int64_t n_repeats;       /**< 0: 3 */
 } opt_bench_options;
 
 typedef struct opt_bench_result {

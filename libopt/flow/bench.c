@@ -1,5 +1,6 @@
 #include <stdlib.h>
 
+#include "base/num.h"
 #include "base/rng.h"
 #include "flow/runner.h"
 
@@ -35,24 +36,47 @@ static opt_status ignore_logits(void *user, int64_t row0, int64_t n_rows, const 
     return OPT_OK;
 }
 
-/** One measurement of reading the prompt at once and of writing tokens one by one (each with its
- * logits). */
-static opt_status measure(const bench *b, double *prompt_tps, double *gen_tps) {
+/** Speed of reading the prompt at once, its last logits included. */
+static opt_status measure_prompt(const bench *b, double *tps) {
     opt_status st = OPT_OK;
     opt_session_truncate(b->session, 0);
-    double start = opt_flow_seconds();
+    const double start = opt_flow_seconds();
     OPT_TRY(
         opt_session_eval(b->session, b->tokens, b->n_prompt, b->n_prompt - 1, ignore_logits, NULL));
-    *prompt_tps = (double)b->n_prompt / (opt_flow_seconds() - start);
-    opt_session_truncate(b->session,
-                         0); /* as other programs measure it: writing starts with an empty cache */
-    start = opt_flow_seconds();
+    *tps = (double)b->n_prompt / (opt_flow_seconds() - start);
+done:
+    return st;
+}
+
+/** Speed of writing tokens one by one, each with its logits; from an empty cache, as other programs
+ * measure it. */
+static opt_status measure_gen(const bench *b, double *tps) {
+    opt_status st = OPT_OK;
+    opt_session_truncate(b->session, 0);
+    const double start = opt_flow_seconds();
     for (int64_t i = 0; i < b->n_gen; i++) {
         OPT_TRY(opt_check_cancel(b->ctx));
         OPT_TRY(
             opt_session_eval(b->session, b->tokens + b->n_prompt + i, 1, 0, ignore_logits, NULL));
     }
-    *gen_tps = (double)b->n_gen / (opt_flow_seconds() - start);
+    *tps = (double)b->n_gen / (opt_flow_seconds() - start);
+done:
+    return st;
+}
+
+/** n speeds, after one run that pages in the weights: median and range. */
+static opt_status repeat(const bench *b, opt_status (*measure)(const bench *, double *), int64_t n,
+                         double *tps, double *mid, double *low, double *high) {
+    opt_status st = OPT_OK;
+    OPT_TRY(measure(b, &tps[0]));
+    for (int64_t i = 0; i < n; i++) {
+        OPT_TRY(measure(b, &tps[i]));
+        opt_progress(b->ctx, measure == measure_gen ? "writing" : "reading", (double)(i + 1),
+                     (double)n);
+    }
+    *mid = median(tps, n);
+    *low = tps[0];
+    *high = tps[n - 1];
 done:
     return st;
 }
@@ -67,20 +91,21 @@ static double bytes_per_token(const opt_model *m) {
     return bytes;
 }
 
+static int64_t count_of(int64_t asked, int64_t fallback) {
+    return asked > 0 ? asked : (asked < 0 ? 0 : fallback);
+}
+
 opt_status opt_bench(opt_ctx *ctx, opt_runner *r, const opt_bench_options *options,
                      opt_bench_result *result) {
     opt_status st = OPT_OK;
-    bench b = {
-        .ctx = ctx,
-        .n_prompt = options->n_prompt > 0 ? options->n_prompt : DEFAULT_PROMPT,
-        .n_gen = options->n_gen > 0 ? options->n_gen : DEFAULT_GEN,
+    opt_bench_result out = {
+        .n_prompt = count_of(options->n_prompt, DEFAULT_PROMPT),
+        .n_gen = count_of(options->n_gen, DEFAULT_GEN),
+        .n_repeats = count_of(options->n_repeats, DEFAULT_REPEATS),
     };
-    const int64_t n = options->n_repeats > 0 ? options->n_repeats : DEFAULT_REPEATS;
-    double *prompt = opt_alloc_array(ctx, (size_t)n, sizeof *prompt);
-    double *gen = opt_alloc_array(ctx, (size_t)n, sizeof *gen);
-    double warm_prompt, warm_gen;
-    OPT_TRY_PTR(prompt);
-    OPT_TRY_PTR(gen);
+    bench b = {.ctx = ctx, .n_prompt = out.n_prompt, .n_gen = out.n_gen};
+    double *tps = opt_alloc_array(ctx, (size_t)out.n_repeats, sizeof *tps);
+    OPT_TRY_PTR(tps);
     b.tokens = opt_alloc_array(ctx, (size_t)(b.n_prompt + b.n_gen), sizeof *b.tokens);
     OPT_TRY_PTR(b.tokens);
     const uint64_t key = opt_rng_key(0, "bench", "tokens");
@@ -88,23 +113,19 @@ opt_status opt_bench(opt_ctx *ctx, opt_runner *r, const opt_bench_options *optio
         b.tokens[i] =
             (int32_t)(opt_rng_u64(key, (uint64_t)i) % (uint64_t)r->opened.model->hp.n_vocab);
     }
-    OPT_TRY(opt_runner_session(r, b.n_prompt > b.n_gen ? b.n_prompt : b.n_gen, &b.session));
-    OPT_TRY(measure(&b, &warm_prompt, &warm_gen)); /* pages in the weights */
-    for (int64_t i = 0; i < n; i++) {
-        OPT_TRY(measure(&b, &prompt[i], &gen[i]));
-        opt_progress(ctx, "measuring", (double)(i + 1), (double)n);
+    OPT_TRY(opt_runner_session(r, opt_max_i64(1, opt_max_i64(b.n_prompt, b.n_gen)), &b.session));
+    if (b.n_prompt > 0) {
+        OPT_TRY(repeat(&b, measure_prompt, out.n_repeats, tps, &out.prompt_tps, &out.prompt_tps_min,
+                       &out.prompt_tps_max));
     }
-    *result = (opt_bench_result){.n_prompt = b.n_prompt, .n_gen = b.n_gen, .n_repeats = n};
-    result->prompt_tps = median(prompt, n);
-    result->prompt_tps_min = prompt[0];
-    result->prompt_tps_max = prompt[n - 1];
-    result->gen_tps = median(gen, n);
-    result->gen_tps_min = gen[0];
-    result->gen_tps_max = gen[n - 1];
-    result->gen_bytes_per_token = bytes_per_token(r->opened.model);
+    if (b.n_gen > 0) {
+        OPT_TRY(repeat(&b, measure_gen, out.n_repeats, tps, &out.gen_tps, &out.gen_tps_min,
+                       &out.gen_tps_max));
+    }
+    out.gen_bytes_per_token = bytes_per_token(r->opened.model);
+    *result = out;
 done:
-    opt_free(ctx, prompt);
-    opt_free(ctx, gen);
+    opt_free(ctx, tps);
     opt_free(ctx, b.tokens);
     return st;
 }

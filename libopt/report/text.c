@@ -196,10 +196,14 @@ static void put_compare(writer *w, const opt_compare_result *c) {
 
 static void put_bench(writer *w, const opt_bench_result *b) {
     PUT(w, "%-28s %10s  %s\n", "tokens/s", "median", "range");
-    PUT(w, "read %-6" PRId64 " tokens at once   %10.2f  %.2f to %.2f\n", b->n_prompt, b->prompt_tps,
-        b->prompt_tps_min, b->prompt_tps_max);
-    PUT(w, "write %-6" PRId64 " one by one      %10.2f  %.2f to %.2f\n", b->n_gen, b->gen_tps,
-        b->gen_tps_min, b->gen_tps_max);
+    if (b->n_prompt > 0) {
+        PUT(w, "read %-6" PRId64 " tokens at once   %10.2f  %.2f to %.2f\n", b->n_prompt,
+            b->prompt_tps, b->prompt_tps_min, b->prompt_tps_max);
+    }
+    if (b->n_gen > 0) {
+        PUT(w, "write %-6" PRId64 " one by one      %10.2f  %.2f to %.2f\n", b->n_gen, b->gen_tps,
+            b->gen_tps_min, b->gen_tps_max);
+    }
     char a[32];
     PUT(w, "weights read for one token   %s (%.2f GB/s)\n",
         size_text((uint64_t)b->gen_bytes_per_token, a, sizeof a),
