@@ -117,6 +117,9 @@ def write_seeds(whole_safetensors):
     seed("safetensors", "empty", st({}, 0, 6))
     two = {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, "b": {"dtype": "U8", "shape": [], "data_offsets": [8, 9]}}
     seed("safetensors", "two", st({"__metadata__": {"format": "pt"}} | two, 9))
+    seed("safetensors", "text_two", json.dumps(two).encode() + bytes(1 + 9))  # see fuzz_safetensors.c
+    length = struct.unpack_from("<Q", whole_safetensors)[0]
+    seed("safetensors", "text_dtypes", whole_safetensors[8 : 8 + length] + b"\0" + whole_safetensors[8 + length :])
     seed("safetensors", "zero", st({"z": {"dtype": "BF16", "shape": [0, 3], "data_offsets": [0, 0]}}, 0))
 
     shards = {f"model.layers.{i}.weight": f"model-{i % 2 + 1:05d}-of-00002.safetensors" for i in range(4)}
