@@ -36,6 +36,7 @@ typedef struct opt_kspec {
     int group;           /* OPT_KFMT_INT only: elements of a block */
     bool symmetric;      /* OPT_KFMT_INT only */
     size_t block_bytes;
+    int64_t n_cols;      /* encode only: elements of a row, 0 if all is one row */
 } opt_kspec;
 
 /**
@@ -57,7 +58,7 @@ typedef struct opt_act_i8 {
 
 /** Decodes n elements from the start of a block: src blocks -> dst [n]. */
 typedef void opt_kern_decode_fn(const opt_kspec *s, const void *src, float *dst, int64_t n);
-/** Encodes with the scale search of the format: w [n] -> dst blocks; importance [n] or NULL. */
+/** Encodes with the scale search of the format: w [n], rows of s->n_cols -> dst blocks; importance [n_cols] or NULL. */
 typedef void opt_kern_encode_fn(const opt_kspec *s, const float *w, const float *importance, void *dst, int64_t n);
 
 /** y[t, r] = sum_k w[r, k] * x[t, k] in f32: w [n_rows, k] (stride ldw), x [n_tokens, k] (ldx), y (ldy). */

@@ -82,8 +82,10 @@ void opt_format_encode_slot(const opt_format *f, const opt_kern *k, const float 
 
 void opt_format_encode_rows(const opt_format *f, const opt_kern *k, const float *w,
                             const float *importance, void *dst, int64_t n_rows, int64_t n_cols) {
-    if (importance == NULL && n_cols % f->block_elems == 0) {
-        f->encode(f, k, w, NULL, dst, n_rows * n_cols); /* rows without a partial block join */
+    if (f->encode == opt_format_encode_slot) {
+        opt_kspec spec = opt_format_kspec(f);
+        spec.n_cols = n_cols;
+        k->encode[f->kfmt](&spec, w, importance, dst, n_rows * n_cols);
         return;
     }
     const size_t row_bytes = (size_t)opt_ceil_div(n_cols, f->block_elems) * f->block_bytes;

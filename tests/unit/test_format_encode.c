@@ -306,32 +306,45 @@ static void test_format_encode__grid_gives_the_same_bytes(void **state) {
     }
 }
 
-static void test_format_encode__rows_join_unless_partial(void **state) {
+/** Many rows at once give the bytes of each alone, with partial blocks and importance or without.
+ */
+static void test_format_encode__rows(void **state) {
     (void)state;
     static const struct {
         const char *name;
         int64_t n_cols;
-    } cases[] = {{"q4_0", 64}, {"int4_g64", 172}, {"int3_g32_zp", 96}, {"f16", 7}};
-    opt_kern kern;
-    opt_kern_fill(&kern, OPT_ISA_REF, 0);
+    } cases[] = {{"q4_0", 64},        {"q5_1", 32},       {"int4_g64", 172},   {"int3_g32_zp", 96},
+                 {"int2_g128_zp", 1}, {"int8_g128", 130}, {"int4_g32_zp", 33}, {"f16", 7}};
+    enum { N_ROWS = 21 };
+    opt_kern levels[OPT_ISA_COUNT];
+    const int n_levels = test_levels(levels);
+    float *w = malloc(N_ROWS * 172 * sizeof *w);
+    uint8_t *all = malloc(N_ROWS * 1024);
+    assert_true(w != NULL && all != NULL);
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         const opt_format *f = opt_format_by_name(cases[c].name);
         const int64_t n_cols = cases[c].n_cols;
-        float w[5 * 172], importance[172];
-        draw(NORMAL, 5, w, 5 * n_cols);
+        float importance[172];
+        draw(NORMAL, 5, w, N_ROWS * n_cols);
         draw(POSITIVE, 6, importance, n_cols);
         size_t row_bytes = 0;
         assert_true(opt_format_row_bytes(f, n_cols, &row_bytes));
-        for (int weighted = 0; weighted < 2; weighted++) {
-            uint8_t all[4096], one[1024];
-            const float *weights = weighted ? importance : NULL;
-            opt_format_encode_rows(f, &kern, w, weights, all, 5, n_cols);
-            for (int r = 0; r < 5; r++) {
-                f->encode(f, &kern, w + r * n_cols, weights, one, n_cols);
-                assert_memory_equal(all + (size_t)r * row_bytes, one, row_bytes);
+        for (int run = 0; run < 2 * n_levels; run++) {
+            const int level = run / 2;
+            const float *weights = run % 2 ? importance : NULL;
+            opt_format_encode_rows(f, &levels[level], w, weights, all, N_ROWS, n_cols);
+            for (int r = 0; r < N_ROWS; r++) {
+                uint8_t one[1024];
+                f->encode(f, &levels[0], w + r * n_cols, weights, one, n_cols);
+                if (memcmp(all + (size_t)r * row_bytes, one, row_bytes) != 0) {
+                    fail_msg("%s level %d, %s, row %d differs", f->name, level,
+                             weights != NULL ? "importance" : "plain", r);
+                }
             }
         }
     }
+    free(all);
+    free(w);
 }
 
 /** Importance moves the error away from elements that matter. */
@@ -500,7 +513,7 @@ int main(void) {
         cmocka_unit_test(test_format_encode__same_bytes_at_every_level),
         cmocka_unit_test(test_format_encode__hard_blocks),
         cmocka_unit_test(test_format_encode__grid_gives_the_same_bytes),
-        cmocka_unit_test(test_format_encode__rows_join_unless_partial),
+        cmocka_unit_test(test_format_encode__rows),
         cmocka_unit_test(test_format_encode__importance),
         cmocka_unit_test(test_format_encode__short_floats_are_exact),
         cmocka_unit_test(test_format_encode__short_floats_round_to_nearest_even),

@@ -260,21 +260,31 @@ void optk_scalar_emit(const opt_kspec *s, const optk_scalar_params *p, const uin
     optk_pack_block(s, optk_f32_to_f16(p->d), p->offset, all, block);
 }
 
+static void encode_row(const opt_kspec *s, const optk_scalar *g, const float *x,
+                       const float *importance, uint8_t *block, int64_t n) {
+    const int64_t group = s->kfmt == OPT_KFMT_INT ? s->group : 32;
+    for (int64_t i = 0; i < n; i += group, block += s->block_bytes) {
+        const int64_t len = n - i < group ? n - i : group;
+        const float *weights = importance != NULL ? importance + i : NULL;
+        const optk_scalar_params p = optk_scalar_fit(g, x + i, weights, len);
+        uint8_t codes[128];
+        for (int64_t j = 0; j < len; j++) {
+            float value;
+            codes[j] = (uint8_t)optk_scalar_round(g, &p, x[i + j], &value);
+        }
+        optk_scalar_emit(s, &p, codes, len, block);
+    }
+}
+
 static void encode(const opt_kspec *s, const float *x, const float *importance, void *dst,
                    int64_t n) {
     const optk_scalar g = optk_scalar_of(s);
     const int64_t group = s->kfmt == OPT_KFMT_INT ? s->group : 32;
-    uint8_t *block = dst;
-    for (int64_t i = 0; i < n; i += group, block += s->block_bytes) {
-        const int64_t len = n - i < group ? n - i : group;
-        const float *weights = importance != NULL ? importance + i : NULL;
-        const optk_scalar_params p = optk_scalar_fit(&g, x + i, weights, len);
-        uint8_t codes[128];
-        for (int64_t j = 0; j < len; j++) {
-            float value;
-            codes[j] = (uint8_t)optk_scalar_round(&g, &p, x[i + j], &value);
-        }
-        optk_scalar_emit(s, &p, codes, len, block);
+    const int64_t n_cols = s->n_cols > 0 ? s->n_cols : n;
+    const size_t row_bytes = (size_t)opt_ceil_div(n_cols, group) * s->block_bytes;
+    uint8_t *row = dst;
+    for (int64_t i = 0; i < n; i += n_cols, row += row_bytes) {
+        encode_row(s, &g, x + i, importance, row, n_cols);
     }
 }
 
