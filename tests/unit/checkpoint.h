@@ -59,7 +59,9 @@ static inline void checkpoint_write_tensors(opt_ctx *ctx, const opt_source *from
     const opt_tensor **tensors = calloc((size_t)n + 1, sizeof *tensors);
     opt_st_writer *w = NULL;
     int64_t n_out = 0;
-    assert_true(decls != NULL && tensors != NULL);
+    if (decls == NULL || tensors == NULL) {
+        abort();
+    }
     for (int64_t i = 0; i < n; i++) {
         const opt_tensor *t = opt_source_tensor(from, i);
         if (!is_edited(e->drop, t)) {

@@ -312,6 +312,7 @@ static int64_t number(const opt_kv *kv, const char *key) {
     const opt_kv_entry *entry = opt_kv_find(kv, key);
     if (entry == NULL) {
         fail_msg("key %s is missing", key);
+        return -1;
     }
     assert_int_equal(entry->type, OPT_KV_U32);
     return opt_kv_elem_i64(entry, 0);

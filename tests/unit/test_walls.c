@@ -11,9 +11,10 @@
 
 enum { WORDS = 5, WIDTH = 3 };
 
-static const float words[WORDS * WIDTH] = {1, 2, 3, -1, 0.5, 4, 0, 0, 1, 2, -2, 2, 0.25, 3, -3};
-static const float factors[WIDTH] = {2, -1, 0.5};
-static const float head[WORDS * WIDTH] = {1, 0, 0, 0, 1, 0, 0, 0, 1, 0.5, 0.5, -0.125, -2, 3.5, 1};
+static const float words[WORDS * WIDTH] = {1, 2, 3, -1, 0.5F, 4, 0, 0, 1, 2, -2, 2, 0.25F, 3, -3};
+static const float factors[WIDTH] = {2, -1, 0.5F};
+static const float head[WORDS * WIDTH] = {1, 0,    0,    0,       1,  0,    0, 0,
+                                          1, 0.5F, 0.5F, -0.125F, -2, 3.5F, 1};
 
 static void write_checkpoint(const char *dir) {
     char path[300];
