@@ -9,7 +9,7 @@
 enum {
     DEFAULT_BATCH = 512,
     MAX_BATCH = 1 << 20,
-    LOGITS_BYTES = 16 << 20 /* of one piece that the callback is given */
+    LOGITS_BYTES = 16 << 20 /* of one piece that the callback is given, unless told otherwise */
 };
 
 /* ---- what ops use ---- */
@@ -219,7 +219,9 @@ static opt_status set_options(opt_session *s, const opt_session_options *options
     }
     s->n_batch = opt_min_i64(opt_min_i64(s->n_batch, s->n_ctx), MAX_BATCH);
     const int64_t row_bytes = s->model->nodes[s->model->logits].width * (int64_t)sizeof(float);
-    s->logits_rows = opt_max_i64(1, opt_min_i64(s->n_batch, LOGITS_BYTES / row_bytes));
+    const bool own_rows = options != NULL && options->n_logits > 0;
+    const int64_t rows = own_rows ? options->n_logits : LOGITS_BYTES / row_bytes;
+    s->logits_rows = opt_max_i64(1, opt_min_i64(s->n_batch, rows));
     s->capture_node = -1;
     return OPT_OK;
 }

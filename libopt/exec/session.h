@@ -17,8 +17,9 @@ typedef enum opt_compute {
 
 typedef struct opt_session_options {
     opt_compute compute;
-    int64_t n_ctx;   /**< positions of the cache; 0: the model's training context */
-    int64_t n_batch; /**< tokens that run through the graph at once; 0: 512 */
+    int64_t n_ctx;    /**< positions of the cache; 0: the model's training context */
+    int64_t n_batch;  /**< tokens that run through the graph at once; 0: 512 */
+    int64_t n_logits; /**< rows of logits that the callback gets at once; 0: what fits in 16 MiB */
 } opt_session_options;
 
 /** Plans the memory, allocates it, binds kernels. Errors: MEMORY (with the bytes needed),

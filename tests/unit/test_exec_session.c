@@ -7,7 +7,8 @@
 
 #define STORIES OPT_TESTDATA "/stories260K"
 
-enum { N_IDS = 90 };
+/* More than a tile of tokens. */
+enum { N_IDS = 150, N_CTX = 160 };
 
 /* Some ids; any will do. */
 static void fill_ids(int32_t *ids, int64_t n, int64_t n_vocab) {
@@ -25,13 +26,13 @@ static void check_same_bits(const char *path, opt_compute compute) {
     } rows[] = {{N_IDS, 512, 2}, {1, 512, 1},    {1, 512, 3}, {7, 512, 4},
                 {N_IDS, 5, 1},   {N_IDS, 33, 3}, {40, 16, 2}, {64, 1, 2}};
     int32_t ids[N_IDS];
-    rig r = rig_open(path, compute, 128, 0, 1);
+    rig r = rig_open(path, compute, N_CTX, 0, 1);
     const size_t bytes = (size_t)(N_IDS * rig_n_vocab(&r)) * sizeof(float);
     fill_ids(ids, N_IDS, rig_n_vocab(&r));
     float *expected = rig_logits(&r, ids, N_IDS, N_IDS);
     rig_close(&r);
     for (int i = 0; i < COUNT_OF(rows); i++) {
-        r = rig_open(path, compute, 128, rows[i].n_batch, rows[i].n_threads);
+        r = rig_open(path, compute, N_CTX, rows[i].n_batch, rows[i].n_threads);
         float *found = rig_logits(&r, ids, N_IDS, rows[i].chunk);
         if (memcmp(found, expected, bytes) != 0) {
             fail_msg("%s: chunk %d, batch %d, %d threads: other bits", path, (int)rows[i].chunk,
@@ -91,7 +92,7 @@ static void test_exec_session__fast_is_near_exact(void **state) {
     rewrite_as_gguf(r.ctx, r.model, path, opt_format_by_name("int8_g32"));
     rig_close(&r);
     for (int i = 0; i < 2; i++) {
-        r = rig_open(path, i == 0 ? OPT_COMPUTE_EXACT : OPT_COMPUTE_FAST, 128, 0, 2);
+        r = rig_open(path, i == 0 ? OPT_COMPUTE_EXACT : OPT_COMPUTE_FAST, N_CTX, 0, 2);
         const int64_t n_vocab = rig_n_vocab(&r);
         fill_ids(ids, N_IDS, n_vocab);
         float *logits = rig_logits(&r, ids, N_IDS, N_IDS);
@@ -152,7 +153,7 @@ static void test_exec_session__logits_of_the_rows_asked_for(void **state) {
     int32_t ids[N_IDS];
     (void)state;
     for (int i = 0; i < COUNT_OF(rows); i++) {
-        rig r = rig_open(STORIES, OPT_COMPUTE_EXACT, 128, rows[i].n_batch, 1);
+        rig r = rig_open(STORIES, OPT_COMPUTE_EXACT, N_CTX, rows[i].n_batch, 1);
         const int64_t n_vocab = rig_n_vocab(&r);
         fill_ids(ids, N_IDS, n_vocab);
         row_log log = {.next = rows[i].first};
@@ -163,23 +164,50 @@ static void test_exec_session__logits_of_the_rows_asked_for(void **state) {
     }
 }
 
-static void test_exec_session__logits_of_single_rows_are_the_same(void **state) {
+/* Logits from row `first` on, in pieces of `n_logits`, against those of all rows at once. */
+static void check_pieces(const char *path, opt_compute compute, int64_t first, int64_t n_logits) {
     int32_t ids[N_IDS];
-    (void)state;
-    rig r = rig_open(STORIES, OPT_COMPUTE_EXACT, 128, 0, 2);
+    opt_session *session = NULL;
+    rig r = rig_open(path, compute, N_CTX, 0, 2);
+    const opt_session_options options = {
+        .compute = compute, .n_ctx = N_CTX, .n_batch = 100, .n_logits = n_logits};
     const int64_t n_vocab = rig_n_vocab(&r);
     fill_ids(ids, N_IDS, n_vocab);
     float *all = rig_logits(&r, ids, N_IDS, N_IDS);
     float *some = malloc((size_t)(N_IDS * n_vocab) * sizeof *some);
     logits_sink sink = {some, n_vocab};
-    assert_non_null(some);
-    opt_session_truncate(r.session, 0);
-    GOLDEN_OK(r.ctx, opt_session_eval(r.session, ids, N_IDS, 71, collect_logits, &sink));
-    assert_memory_equal(some + 71 * n_vocab, all + 71 * n_vocab,
-                        (size_t)((N_IDS - 71) * n_vocab) * sizeof *some);
+    row_log log = {.next = first};
+    if (some == NULL) {
+        abort();
+    }
+    GOLDEN_OK(r.ctx, opt_session_new(r.ctx, r.model, &options, &session));
+    GOLDEN_OK(r.ctx, opt_session_eval(session, ids, N_IDS, first, collect_logits, &sink));
+    assert_memory_equal(some + first * n_vocab, all + first * n_vocab,
+                        (size_t)((N_IDS - first) * n_vocab) * sizeof *some);
+    opt_session_truncate(session, 0);
+    GOLDEN_OK(r.ctx, opt_session_eval(session, ids, N_IDS, first, log_rows, &log));
+    assert_int_equal(log.next, N_IDS);
+    assert_true(log.largest <= n_logits);
+    opt_session_free(session);
     free(some);
     free(all);
     rig_close(&r);
+}
+
+static void test_exec_session__logits_in_pieces_are_the_same(void **state) {
+    char dir[256], path[300];
+    (void)state;
+    test_make_dir(dir, sizeof dir);
+    snprintf(path, sizeof path, "%s/model.gguf", dir);
+    rig r = rig_open(STORIES, OPT_COMPUTE_EXACT, 16, 0, 1);
+    rewrite_as_gguf(r.ctx, r.model, path, opt_format_by_name("int8_g32"));
+    rig_close(&r);
+    check_pieces(STORIES, OPT_COMPUTE_EXACT, 71, 1000);
+    check_pieces(STORIES, OPT_COMPUTE_EXACT, 0, 7);
+    check_pieces(path, OPT_COMPUTE_FAST, 71, 1000);
+    check_pieces(path, OPT_COMPUTE_FAST, 0, 7);
+    check_pieces(path, OPT_COMPUTE_FAST, 131, 1);
+    test_remove_dir(dir);
 }
 
 static void test_exec_session__nothing_to_do(void **state) {
@@ -425,7 +453,7 @@ int main(void) {
         cmocka_unit_test(test_exec_session__fast_is_near_exact),
         cmocka_unit_test(test_exec_session__truncated_cache_is_as_good_as_new),
         cmocka_unit_test(test_exec_session__logits_of_the_rows_asked_for),
-        cmocka_unit_test(test_exec_session__logits_of_single_rows_are_the_same),
+        cmocka_unit_test(test_exec_session__logits_in_pieces_are_the_same),
         cmocka_unit_test(test_exec_session__nothing_to_do),
         cmocka_unit_test(test_exec_session__hook_sees_a_node_by_name),
         cmocka_unit_test(test_exec_session__hook_sees_every_node_in_order),
