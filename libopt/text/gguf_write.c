@@ -245,6 +245,14 @@ static bool splits_as_sentencepiece(const opt_pipeline *p, bool *prefix, bool *a
     return replaced && !p->bytes && norm == p->n_norm && pre == p->n_pre;
 }
 
+static int n_byte_tokens(const opt_tokenizer *t) {
+    int n = 0;
+    for (int b = 0; b < 256; b++) {
+        n += t->bpe.fallback_id[b] >= 0;
+    }
+    return n;
+}
+
 static opt_status write_sentencepiece(writer *w) {
     opt_status st = OPT_OK;
     bool prefix = w->t->add_space_prefix;
@@ -259,9 +267,12 @@ static opt_status write_sentencepiece(writer *w) {
                  "tokens; "
                  "this tokenizer does not");
     }
-    if (w->t->scores == NULL && !w->t->bpe.byte_fallback) {
+    if (n_byte_tokens(w->t) < 256) {
         opt_warn(w->ctx, "tokenizer",
-                 "llama.cpp writes unknown characters as bytes; this tokenizer does not");
+                 "llama.cpp stops at a character without a token, because the vocabulary has only "
+                 "%d of the 256 byte "
+                 "tokens that it needs then",
+                 n_byte_tokens(w->t));
     }
     OPT_TRY(opt_kv_set_str(w->kv, OPT_KEY_MODEL, "llama"));
     OPT_TRY(opt_kv_set_str(w->kv, OPT_KEY_PRE, "default"));

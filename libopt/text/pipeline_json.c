@@ -32,8 +32,8 @@ opt_status opt_pipeline_check_keys(opt_ctx *ctx, const char *object, const char 
     while (opt_json_next(v, &it, &key, &value)) {
         const size_t n = strlen(key);
         bool known = opt_json_type_of(value) == OPT_JSON_NULL;
-        for (const char *at = allowed; !known && (at = strstr(at, key)) != NULL; at++) {
-            known = n > 0 && (at == allowed || at[-1] == ',') && (at[n] == ',' || at[n] == '\0');
+        for (const char *at = allowed; n > 0 && !known && (at = strstr(at, key)) != NULL; at++) {
+            known = (at == allowed || at[-1] == ',') && (at[n] == ',' || at[n] == '\0');
         }
         OPT_REQUIRE(known, ctx, OPT_ERR_UNSUPPORTED, object,
                     "%s has the member '%s', which is not supported", component, key);

@@ -12,7 +12,7 @@
 #define DEPTH_LIMIT 100000
 #define JIT_STACK_MAX (1024 * 1024)
 /** Match steps allowed beyond those that grow with the text. */
-#define MATCH_LIMIT 10000000U
+#define MATCH_LIMIT 250000U
 #define PATTERN_MAX 65536
 
 /** What \w means in Oniguruma, without the brackets. */

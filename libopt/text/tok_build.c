@@ -319,8 +319,7 @@ void opt_tok_mark_eog(opt_tokenizer *t) {
                                         "<fim-repo>",
                                         "<reponame>",
                                         "<|file_sep|>",
-                                        "<\xEF\xBD\x9C"
-                                        "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>"};
+                                        "<\uff5cend\u2581of\u2581sentence\uff5c>"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         const int32_t id = opt_vocab_find(&t->vocab, texts[i], strlen(texts[i]));
         if (id >= 0 && has_control(t, texts[i])) {
@@ -349,8 +348,8 @@ static void set_byte_kinds(opt_tokenizer *t) {
             t->vocab.kinds[id] = OPT_TOKEN_BYTE;
         }
     }
-    if (t->bpe.unk >= 0 && !t->pipe.bytes) {
-        t->vocab.kinds[t->bpe.unk] = OPT_TOKEN_UNKNOWN;
+    if (t->bpe.unk >= 0 && !t->pipe.bytes && t->vocab.kinds[t->bpe.unk] == OPT_TOKEN_CONTROL) {
+        t->vocab.kinds[t->bpe.unk] = OPT_TOKEN_UNKNOWN; /* what other vocabularies of this kind say */
     }
 }
 
@@ -366,8 +365,13 @@ opt_status opt_tok_finish(opt_tokenizer *t, const char *object) {
     t->is_eog = opt_alloc_zero(t->ctx, (size_t)t->n_vocab);
     OPT_TRY_PTR(t->is_eog);
     for (size_t i = 0; i < t->n_added; i++) {
-        t->is_special[t->added[i].id] = t->added[i].special;
+        const int32_t id = t->added[i].id;
+        OPT_REQUIRE(!t->is_eog[id], t->ctx, OPT_ERR_INPUT, object,
+                    "the added token %d is listed twice", id);
+        t->is_eog[id] = 1; /* only to find such ids */
+        t->is_special[id] = t->added[i].special;
     }
+    memset(t->is_eog, 0, (size_t)t->n_vocab);
     OPT_TRY(build_tries(t, object));
 done:
     return st;

@@ -231,6 +231,9 @@ static opt_status read_specials(opt_tokenizer *t, const file_names *names, const
     OPT_TRY(id_member(t, names->model.data, model, "eos_token_id", true, &t->special.eos));
     OPT_TRY(
         id_member(t, names->generation.data, generation, "eos_token_id", true, &t->special.eos));
+    if (t->special.bos < 0 && t->pipe.n_prefix == 1 && t->is_special[t->pipe.prefix[0]]) {
+        t->special.bos = t->pipe.prefix[0]; /* nothing names it, but every text begins with it */
+    }
     opt_tok_mark_eog(t);
     bool add = false;
     if (opt_json_type_of(opt_json_get(config, "add_bos_token")) != OPT_JSON_NULL) {
