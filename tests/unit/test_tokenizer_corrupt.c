@@ -180,6 +180,16 @@ static void test_tokenizer__refuses_every_truncation(void **state) {
     opt_ctx_free(ctx);
 }
 
+static void test_tokenizer__refuses_to_add_bos_without_bos(void **state) {
+    (void)state;
+    static const char json[] = "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}";
+    opt_ctx *ctx = test_ctx(1);
+    opt_tokenizer *t = NULL;
+    assert_int_equal(load(ctx, json, "{\"add_bos_token\":true}", NULL, &t), OPT_ERR_INPUT);
+    assert_error(ctx, OPT_ERR_INPUT, "dir/tokenizer_config.json", "there is no BOS token");
+    opt_ctx_free(ctx);
+}
+
 static void test_tokenizer__refuses_damaged_side_files(void **state) {
     (void)state;
     static const struct {
@@ -194,7 +204,6 @@ static void test_tokenizer__refuses_damaged_side_files(void **state) {
          "'bos_token' is an integer, expected a string"},
         {"{\"add_bos_token\":1}", NULL, "dir/tokenizer_config.json",
          "\"add_bos_token\" is an integer"},
-        {"{\"add_bos_token\":true}", NULL, "dir/tokenizer_config.json", "there is no BOS token"},
         {"{\"add_eos_token\":true}", NULL, "dir/tokenizer_config.json", "there is no EOS token"},
         {"{\"chat_template\":1}", NULL, "dir/tokenizer_config.json",
          "'chat_template' is an integer"},
@@ -371,6 +380,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tokenizer__refuses_damaged_json),
         cmocka_unit_test(test_tokenizer__refuses_every_truncation),
+        cmocka_unit_test(test_tokenizer__refuses_to_add_bos_without_bos),
         cmocka_unit_test(test_tokenizer__refuses_damaged_side_files),
         cmocka_unit_test(test_tokenizer__refuses_damaged_keys),
     };
