@@ -4,7 +4,7 @@
 
 #include "base/num.h"
 
-static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; }
+static int lower(int c) { return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c; }
 
 static bool same_name(const char *a, const char *b) {
     while (*a != 0 && lower(*a) == lower(*b)) {

@@ -32,7 +32,7 @@ static void emit(const opt_format *f, const void *params, const int32_t *codes, 
                  void *block) {
     const opt_kspec spec = opt_format_kspec(f);
     const scalar_state *state = params;
-    uint8_t bytes[128];
+    uint8_t bytes[128] = {0};
     for (int64_t i = 0; i < n; i++) {
         bytes[i] = (uint8_t)codes[i];
     }

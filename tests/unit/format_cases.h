@@ -3,6 +3,7 @@
 #define OPT_TESTS_UNIT_FORMAT_CASES_H
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cpu.h"
@@ -19,6 +20,15 @@ static inline int test_levels(opt_kern out[OPT_ISA_COUNT]) {
         opt_kern_fill(&out[isa], (opt_isa)isa, cpu.features);
     }
     return (int)cpu.isa + 1;
+}
+
+/** Exactly n elements of heap memory, so that a sanitizer sees what is read or written beyond. */
+static inline void *test_alloc(int64_t n, size_t size) {
+    void *p = malloc((size_t)n * size);
+    if (p == NULL) {
+        abort();
+    }
+    return p;
 }
 
 /** Fills bytes [n] with SplitMix64 (Steele et al. 2014) seeded with the FNV-1a hash of `name`. */

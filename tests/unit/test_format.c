@@ -216,7 +216,8 @@ static void test_tensor__rows_with_a_partial_block(void **state) {
     float got[80];
     opt_tensor_decode_rows(&t, &kern, 1, 2, got);
     for (int i = 0; i < 80; i++) {
-        assert_true(got[i] == (float)(2 + i / 40 * 2 + (i % 40 >= 32)));
+        const int value = 2 + i / 40 * 2 + (i % 40 >= 32 ? 1 : 0);
+        assert_true(got[i] == (float)value);
     }
 }
 

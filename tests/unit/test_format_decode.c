@@ -87,9 +87,8 @@ static void test_format_decode__hashes(void **state) {
         assert_non_null(f);
         const size_t bytes = (size_t)goldens[g].n_blocks * f->block_bytes;
         const int64_t n_elems = goldens[g].n_blocks * f->block_elems;
-        uint8_t *blocks = malloc(bytes);
-        float *values = malloc((size_t)n_elems * sizeof *values);
-        assert_true(blocks != NULL && values != NULL);
+        uint8_t *blocks = test_alloc((int64_t)bytes, 1);
+        float *values = test_alloc(n_elems, sizeof *values);
         test_random_bytes(f->name, blocks, bytes);
         test_finite_scales(f, blocks, goldens[g].n_blocks);
         for (int level = 0; level < n_levels; level++) {
@@ -145,16 +144,14 @@ static void test_format_decode__partial_groups(void **state) {
             continue;
         }
         const int64_t n_full = 2 * f->block_elems;
-        uint8_t *blocks = malloc(2 * f->block_bytes);
-        assert_non_null(blocks);
+        uint8_t *blocks = test_alloc(2, f->block_bytes);
         test_random_bytes(f->name, blocks, 2 * f->block_bytes);
         test_finite_scales(f, blocks, 2);
         float full[256];
         f->decode(f, &levels[0], blocks, full, n_full);
         for (int64_t n = 1; n <= n_full; n++) {
             for (int level = 0; level < n_levels; level++) {
-                float *part = malloc((size_t)n * sizeof *part);
-                assert_non_null(part);
+                float *part = test_alloc(n, sizeof *part);
                 f->decode(f, &levels[level], blocks, part, n);
                 assert_memory_equal(part, full, (size_t)n * sizeof *part);
                 free(part);

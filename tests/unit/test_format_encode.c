@@ -56,8 +56,7 @@ static void round_trip(const opt_format *f, const opt_kern *k, const float *w,
                        const float *importance, int64_t n, float *out) {
     size_t bytes = 0;
     assert_true(opt_format_row_bytes(f, n, &bytes));
-    uint8_t *blocks = malloc(bytes);
-    assert_non_null(blocks);
+    uint8_t *blocks = test_alloc((int64_t)bytes, 1);
     f->encode(f, k, w, importance, blocks, n);
     f->decode(f, k, blocks, out, n);
     free(blocks);
@@ -147,9 +146,8 @@ static void test_format_encode__error_bounds(void **state) {
     enum { N = 32768 };
     opt_kern levels[OPT_ISA_COUNT];
     const int n_levels = test_levels(levels);
-    float *w = malloc(N * sizeof *w);
-    float *out = malloc(N * sizeof *out);
-    assert_true(w != NULL && out != NULL);
+    float *w = test_alloc(N, sizeof *w);
+    float *out = test_alloc(N, sizeof *out);
     draw(NORMAL, 1, w, N);
     double total = 0;
     for (int64_t i = 0; i < N; i++) {
@@ -184,10 +182,9 @@ static void test_format_encode__same_bytes_at_every_level(void **state) {
             const int64_t n = any ? 1 + trial * 37 : (1 + trial % 40) * f->block_elems;
             size_t bytes = 0;
             assert_true(opt_format_row_bytes(f, n, &bytes));
-            uint8_t *expected = malloc(bytes);
-            uint8_t *got = malloc(bytes + 1);
-            float *w = malloc((size_t)n * sizeof *w);
-            assert_true(expected != NULL && got != NULL && w != NULL);
+            uint8_t *expected = test_alloc((int64_t)bytes, 1);
+            uint8_t *got = test_alloc((int64_t)bytes + 1, 1);
+            float *w = test_alloc(n, sizeof *w);
             draw(trial % N_KINDS, opt_rng_key((uint64_t)trial, f->name, "levels"), w, n);
             f->encode(f, &levels[0], w, NULL, expected, n);
             for (int level = 1; level < n_levels; level++) {
@@ -318,9 +315,8 @@ static void test_format_encode__rows(void **state) {
     enum { N_ROWS = 21 };
     opt_kern levels[OPT_ISA_COUNT];
     const int n_levels = test_levels(levels);
-    float *w = malloc(N_ROWS * 172 * sizeof *w);
-    uint8_t *all = malloc(N_ROWS * 1024);
-    assert_true(w != NULL && all != NULL);
+    float *w = test_alloc(N_ROWS * 172, sizeof *w);
+    uint8_t *all = test_alloc(N_ROWS * 1024, 1);
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         const opt_format *f = opt_format_by_name(cases[c].name);
         const int64_t n_cols = cases[c].n_cols;
@@ -353,10 +349,9 @@ static void test_format_encode__importance(void **state) {
     opt_kern kern;
     opt_kern_fill(&kern, OPT_ISA_REF, 0);
     enum { N = 8192 };
-    float *w = malloc(N * sizeof *w);
-    float *importance = malloc(N * sizeof *importance);
-    float *out = malloc(N * sizeof *out);
-    assert_true(w != NULL && importance != NULL && out != NULL);
+    float *w = test_alloc(N, sizeof *w);
+    float *importance = test_alloc(N, sizeof *importance);
+    float *out = test_alloc(N, sizeof *out);
     draw(NORMAL, 2, w, N);
     for (int64_t i = 0; i < N; i++) {
         importance[i] = (float)pow(opt_rng_uniform(3, (uint64_t)i), 4.0) * 1e20f;
@@ -380,8 +375,7 @@ static void test_format_encode__importance(void **state) {
         for (int64_t i = 0; i < N; i++) {
             importance[i] = -importance[i] * 0; /* none: as if there were no importance */
         }
-        float *same = malloc(N * sizeof *same);
-        assert_non_null(same);
+        float *same = test_alloc(N, sizeof *same);
         round_trip(f, &kern, w, NULL, N, out);
         round_trip(f, &kern, w, importance, N, same);
         assert_memory_equal(out, same, N * sizeof *same);
@@ -400,10 +394,9 @@ static void test_format_encode__short_floats_are_exact(void **state) {
     (void)state;
     opt_kern levels[OPT_ISA_COUNT];
     const int n_levels = test_levels(levels);
-    uint16_t *codes = malloc(65536 * sizeof *codes);
-    uint16_t *again = malloc(65536 * sizeof *again);
-    float *values = malloc(65536 * sizeof *values);
-    assert_true(codes != NULL && again != NULL && values != NULL);
+    uint16_t *codes = test_alloc(65536, sizeof *codes);
+    uint16_t *again = test_alloc(65536, sizeof *again);
+    float *values = test_alloc(65536, sizeof *values);
     for (int i = 0; i < 65536; i++) {
         codes[i] = (uint16_t)i;
     }
@@ -491,8 +484,8 @@ static void test_format_encode__find_bad(void **state) {
         {"q4_0", -0.0f, false},
     };
     enum { N = 10000 };
-    float *w = calloc(N, sizeof *w);
-    assert_non_null(w);
+    float *w = test_alloc(N, sizeof *w);
+    memset(w, 0, N * sizeof *w);
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         const opt_format *f = opt_format_by_name(cases[c].name);
         static const int64_t places[] = {0, 1, 4095, 4096, 9999};

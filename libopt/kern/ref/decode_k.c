@@ -94,7 +94,8 @@ void optk_decode_q6_k__ref(const opt_kspec *s, const void *src, float *dst, int6
             const int half = j / 128;
             const int low = b->ql[half * 64 + j % 64] >> (j % 128 / 64 * 4) & 15;
             const int high = b->qh[half * 32 + j % 32] >> (j % 128 / 32 * 2) & 3;
-            dst[i + j] = d * (float)b->scales[j / 16] * (float)((low | high << 4) - 32);
+            const int8_t scale = b->scales[j / 16];
+            dst[i + j] = d * (float)scale * (float)((low | high << 4) - 32);
         }
     }
 }

@@ -209,48 +209,69 @@ static void search_scale_offset(const optk_scalar *g, const float *x, const floa
 /** importance / max(importance), or ones if there is none to speak of; n is at most 128. */
 static void weights_of(const float *importance, int64_t n, float *w) {
     float max = 0.0f;
-    for (int64_t i = 0; importance != NULL && i < n; i++) {
-        max = importance[i] > max ? importance[i] : max;
-    }
     for (int64_t i = 0; i < n; i++) {
-        w[i] = max > 0.0f ? importance[i] / max : 1.0f;
+        w[i] = 1.0f;
+        max = importance != NULL && importance[i] > max ? importance[i] : max;
     }
+    for (int64_t i = 0; importance != NULL && max > 0.0f && i < n; i++) {
+        w[i] = importance[i] / max;
+    }
+}
+
+/** A block as the search sees it. */
+typedef struct block_view {
+    const float *x;
+    int64_t n;
+    float w[128];
+    float min, max;
+    float peak;      /* the element of the largest magnitude */
+    bool searchable; /* no sum of the search over- or underflows */
+} block_view;
+
+static void view_block(const float *x, const float *importance, int64_t n, block_view *b) {
+    b->x = x;
+    b->n = n;
+    weights_of(importance, n, b->w);
+    b->min = x[0];
+    b->max = x[0];
+    for (int64_t i = 1; i < n; i++) {
+        b->min = x[i] < b->min ? x[i] : b->min;
+        b->max = x[i] > b->max ? x[i] : b->max;
+    }
+    b->peak = 0.0f - b->min >= b->max ? b->min : b->max;
+    b->searchable = fabsf(b->peak) >= OPTK_SCALAR_TINY && fabsf(b->peak) <= OPTK_SCALAR_HUGE;
+}
+
+static optk_scalar_params better(const optk_scalar *g, const block_view *b,
+                                 optk_scalar_params found, optk_scalar_params plain) {
+    const float found_error = stored_error(g, &found, b->x, b->w, b->n);
+    return found_error <= stored_error(g, &plain, b->x, b->w, b->n) ? found : plain;
 }
 
 optk_scalar_params optk_scalar_fit(const optk_scalar *g, const float *x, const float *importance,
                                    int64_t n) {
-    float w[128];
-    weights_of(importance, n, w);
-    float min = x[0];
-    float max = x[0];
-    for (int64_t i = 1; i < n; i++) {
-        min = x[i] < min ? x[i] : min;
-        max = x[i] > max ? x[i] : max;
-    }
-    const float peak = 0.0f - min >= max ? min : max;
-    const bool searchable = fabsf(peak) >= OPTK_SCALAR_TINY && fabsf(peak) <= OPTK_SCALAR_HUGE;
+    block_view b;
+    view_block(x, importance, n, &b);
     if (g->offset == OPTK_OFFSET_NONE) {
-        const optk_scalar_params plain = stored_params(g, peak / g->lo, 0.0f);
-        if (!searchable) {
+        const optk_scalar_params plain = stored_params(g, b.peak / g->lo, 0.0f);
+        if (!b.searchable) {
             return plain;
         }
-        const float d = search_scale(g, x, w, n, peak);
-        const optk_scalar_params found = stored_params(g, d, 0.0f);
-        return stored_error(g, &found, x, w, n) <= stored_error(g, &plain, x, w, n) ? found : plain;
+        const float d = search_scale(g, x, b.w, n, b.peak);
+        return better(g, &b, stored_params(g, d, 0.0f), plain);
     }
     if (g->offset == OPTK_OFFSET_ZERO) { /* a zero point lies within the range of codes */
-        min = min < 0.0f ? min : 0.0f;
-        max = max > 0.0f ? max : 0.0f;
+        b.min = b.min < 0.0f ? b.min : 0.0f;
+        b.max = b.max > 0.0f ? b.max : 0.0f;
     }
-    const float range = max - min;
-    const optk_scalar_params plain = stored_params(g, range / g->hi, min);
-    if (!searchable || !(range > 0.0f)) {
+    const float range = b.max - b.min;
+    const optk_scalar_params plain = stored_params(g, range / g->hi, b.min);
+    if (!b.searchable || !(range > 0.0f)) {
         return plain;
     }
     float d, m;
-    search_scale_offset(g, x, w, n, min, range, &d, &m);
-    const optk_scalar_params found = stored_params(g, d, m);
-    return stored_error(g, &found, x, w, n) <= stored_error(g, &plain, x, w, n) ? found : plain;
+    search_scale_offset(g, x, b.w, n, b.min, range, &d, &m);
+    return better(g, &b, stored_params(g, d, m), plain);
 }
 
 void optk_scalar_emit(const opt_kspec *s, const optk_scalar_params *p, const uint8_t *codes,
@@ -267,7 +288,7 @@ static void encode_row(const opt_kspec *s, const optk_scalar *g, const float *x,
         const int64_t len = n - i < group ? n - i : group;
         const float *weights = importance != NULL ? importance + i : NULL;
         const optk_scalar_params p = optk_scalar_fit(g, x + i, weights, len);
-        uint8_t codes[128];
+        uint8_t codes[128] = {0};
         for (int64_t j = 0; j < len; j++) {
             float value;
             codes[j] = (uint8_t)optk_scalar_round(g, &p, x[i + j], &value);
