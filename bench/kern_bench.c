@@ -357,6 +357,7 @@ static bool wanted(const char *name, const char *part, const opt_cpu *cpu, opt_i
     return cpu->isa >= level && (cpu->features & needs) == needs && strstr(name, part) != NULL;
 }
 
+// NOLINTNEXTLINE(readability-function-size): one statement a row of kernels.def
 int main(int argc, char **argv) {
     const char *part = argc > 1 ? argv[1] : "";
     opt_cpu cpu;

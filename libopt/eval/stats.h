@@ -4,13 +4,19 @@
 
 #include <stdint.h>
 
-/** Mean of x[n] and its standard error sqrt(var / n) with the unbiased variance (0 for n < 2). Sums in index order. */
+/**
+ * Mean of x[n] and its standard error sqrt(var / n) with the unbiased variance (0 for n < 2). Sums
+ * in index order.
+ */
 void opt_stats_mean(const double *x, int64_t n, double *mean, double *std_error);
 
 /** Sorts x[n] in increasing order, for opt_stats_percentile. */
 void opt_stats_sort(double *x, int64_t n);
 
-/** Percentile p in [0, 100] of sorted x[n], n > 0, linear between the two nearest ranks (rank p/100 * (n-1)). */
+/**
+ * Percentile p in [0, 100] of sorted x[n], n > 0, linear between the two nearest ranks (rank p/100
+ * * (n-1)).
+ */
 double opt_stats_percentile(const double *sorted, int64_t n, double p);
 
 #endif

@@ -1,4 +1,6 @@
-/** Constants of the int8 activations (opt_act_i8) that all rows of quantize_act and linear_i8 share. */
+/**
+ * Constants of the int8 activations (opt_act_i8) that all rows of quantize_act and linear_i8 share.
+ */
 #ifndef OPT_KERN_ACT_H
 #define OPT_KERN_ACT_H
 

@@ -1,4 +1,7 @@
-/** Scalar conversions between float and its short forms, the same bits as the x86 conversion instructions give. */
+/**
+ * Scalar conversions between float and its short forms, the same bits as the x86 conversion
+ * instructions give.
+ */
 #ifndef OPT_KERN_HALF_H
 #define OPT_KERN_HALF_H
 

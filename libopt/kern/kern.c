@@ -13,6 +13,7 @@ static bool runs(opt_isa isa, unsigned features, opt_isa level, unsigned needs) 
     return isa >= level && (features & needs) == needs;
 }
 
+// NOLINTNEXTLINE(readability-function-size): one statement a row of kernels.def
 void opt_kern_fill(opt_kern *out, opt_isa isa, unsigned features) {
     memset(out, 0, sizeof *out);
     out->isa = isa;

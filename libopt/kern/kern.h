@@ -1,9 +1,11 @@
 /**
- * Kernels: numeric work over raw pointers. kern/kernels.def is the one list of rows (slot, instruction set, CPU bits);
- * prototypes, the dispatch table, the tests and the benchmark are made from it.
+ * Kernels: numeric work over raw pointers. kern/kernels.def is the one list of rows (slot,
+ * instruction set, CPU bits); prototypes, the dispatch table, the tests and the benchmark are made
+ * from it.
  *
- * Contract of every slot: the result for one output element depends on its own inputs only, through a fixed order of
- * accumulation of that row; never on how many rows or tokens are computed at once, nor on alignment or thread count.
+ * Contract of every slot: the result for one output element depends on its own inputs only, through
+ * a fixed order of accumulation of that row; never on how many rows or tokens are computed at once,
+ * nor on alignment or thread count.
  */
 #ifndef OPT_KERN_KERN_H
 #define OPT_KERN_KERN_H
@@ -14,17 +16,54 @@
 
 #include "base/ctx.h"
 
-/** Storage kinds that kernels know. Own integer groups share one kind and bring bits, group and symmetry along. */
+/**
+ * Storage kinds that kernels know. Own integer groups share one kind and bring bits, group and
+ * symmetry along.
+ */
 typedef enum opt_kfmt {
-    OPT_KFMT_F32, OPT_KFMT_F16, OPT_KFMT_BF16, OPT_KFMT_F64, OPT_KFMT_F8_E4M3, OPT_KFMT_F8_E5M2,
-    OPT_KFMT_I8, OPT_KFMT_I16, OPT_KFMT_I32, OPT_KFMT_I64, OPT_KFMT_U8, OPT_KFMT_U16, OPT_KFMT_U32, OPT_KFMT_U64,
+    OPT_KFMT_F32,
+    OPT_KFMT_F16,
+    OPT_KFMT_BF16,
+    OPT_KFMT_F64,
+    OPT_KFMT_F8_E4M3,
+    OPT_KFMT_F8_E5M2,
+    OPT_KFMT_I8,
+    OPT_KFMT_I16,
+    OPT_KFMT_I32,
+    OPT_KFMT_I64,
+    OPT_KFMT_U8,
+    OPT_KFMT_U16,
+    OPT_KFMT_U32,
+    OPT_KFMT_U64,
     OPT_KFMT_BOOL,
-    OPT_KFMT_Q4_0, OPT_KFMT_Q4_1, OPT_KFMT_Q5_0, OPT_KFMT_Q5_1, OPT_KFMT_Q8_0, OPT_KFMT_Q8_1,
-    OPT_KFMT_Q2_K, OPT_KFMT_Q3_K, OPT_KFMT_Q4_K, OPT_KFMT_Q5_K, OPT_KFMT_Q6_K, OPT_KFMT_Q8_K,
-    OPT_KFMT_IQ2_XXS, OPT_KFMT_IQ2_XS, OPT_KFMT_IQ2_S, OPT_KFMT_IQ3_XXS, OPT_KFMT_IQ3_S, OPT_KFMT_IQ1_S, OPT_KFMT_IQ1_M,
-    OPT_KFMT_IQ4_NL, OPT_KFMT_IQ4_XS, OPT_KFMT_TQ1_0, OPT_KFMT_TQ2_0, OPT_KFMT_MXFP4, OPT_KFMT_NVFP4,
-    OPT_KFMT_Q1_0, OPT_KFMT_Q2_0,
-    OPT_KFMT_INT, /**< own groups: bits 2 3 4 8, group 32 64 128, with or without zero point */
+    OPT_KFMT_Q4_0,
+    OPT_KFMT_Q4_1,
+    OPT_KFMT_Q5_0,
+    OPT_KFMT_Q5_1,
+    OPT_KFMT_Q8_0,
+    OPT_KFMT_Q8_1,
+    OPT_KFMT_Q2_K,
+    OPT_KFMT_Q3_K,
+    OPT_KFMT_Q4_K,
+    OPT_KFMT_Q5_K,
+    OPT_KFMT_Q6_K,
+    OPT_KFMT_Q8_K,
+    OPT_KFMT_IQ2_XXS,
+    OPT_KFMT_IQ2_XS,
+    OPT_KFMT_IQ2_S,
+    OPT_KFMT_IQ3_XXS,
+    OPT_KFMT_IQ3_S,
+    OPT_KFMT_IQ1_S,
+    OPT_KFMT_IQ1_M,
+    OPT_KFMT_IQ4_NL,
+    OPT_KFMT_IQ4_XS,
+    OPT_KFMT_TQ1_0,
+    OPT_KFMT_TQ2_0,
+    OPT_KFMT_MXFP4,
+    OPT_KFMT_NVFP4,
+    OPT_KFMT_Q1_0,
+    OPT_KFMT_Q2_0,
+    OPT_KFMT_INT,  /**< own groups: bits 2 3 4 8, group 32 64 128, with or without zero point */
     OPT_KFMT_NONE, /**< a format whose row does everything: no kernels */
     OPT_KFMT_COUNT
 } opt_kfmt;
@@ -32,89 +71,114 @@ typedef enum opt_kfmt {
 /** Layout facts that a kernel needs about the rows it reads. */
 typedef struct opt_kspec {
     opt_kfmt kfmt;
-    int bits;            /* OPT_KFMT_INT only */
-    int group;           /* OPT_KFMT_INT only: elements of a block */
-    bool symmetric;      /* OPT_KFMT_INT only */
+    int bits;       /* OPT_KFMT_INT only */
+    int group;      /* OPT_KFMT_INT only: elements of a block */
+    bool symmetric; /* OPT_KFMT_INT only */
     size_t block_bytes;
-    int64_t n_cols;      /* encode only: elements of a row, 0 if all is one row */
+    int64_t n_cols; /* encode only: elements of a row, 0 if all is one row */
 } opt_kspec;
 
 /**
- * Activations quantized to int8 in groups of 32 (the fast path's input), n_tokens rows of n_cols elements, each padded
- * with zeros to a multiple of 64:  x[t, i] ~ scale[t, i/32] * q[t, i].
+ * Activations quantized to int8 in groups of 32 (the fast path's input), n_tokens rows of n_cols
+ * elements, each padded with zeros to a multiple of 64:  x[t, i] ~ scale[t, i/32] * q[t, i].
  */
 typedef struct opt_act_i8 {
-    const int8_t *q;       /* [n_tokens, n_padded], in [-127, 127] */
-    const float *scale;    /* [n_tokens, n_padded / 32] */
-    const int16_t *sum4;   /* [n_tokens, n_padded / 4]: sums of 4 neighbouring q */
-    const float *scaled_sum; /* [n_tokens, n_padded / 32]: scale * sum of the group's q, for formats with an offset */
+    const int8_t *q;         /* [n_tokens, n_padded], in [-127, 127] */
+    const float *scale;      /* [n_tokens, n_padded / 32] */
+    const int16_t *sum4;     /* [n_tokens, n_padded / 4]: sums of 4 neighbouring q */
+    const float *scaled_sum; /* [n_tokens, n_padded / 32]: scale * sum of the group's q, for formats
+                                with an offset */
     int64_t n_padded;
 } opt_act_i8;
 
 /*
- * One function type for each slot, so that prototypes of rows can be made from kernels.def. Pointers may have any
- * alignment that their element type allows; stored blocks may lie at any address.
+ * One function type for each slot, so that prototypes of rows can be made from kernels.def.
+ * Pointers may have any alignment that their element type allows; stored blocks may lie at any
+ * address.
  */
 
 /** Decodes n elements from the start of a block: src blocks -> dst [n]. */
 typedef void opt_kern_decode_fn(const opt_kspec *s, const void *src, float *dst, int64_t n);
-/** Encodes with the scale search of the format: w [n], rows of s->n_cols -> dst blocks; importance [n_cols] or NULL. */
-typedef void opt_kern_encode_fn(const opt_kspec *s, const float *w, const float *importance, void *dst, int64_t n);
+/**
+ * Encodes with the scale search of the format: w [n], rows of s->n_cols -> dst blocks; importance
+ * [n_cols] or NULL.
+ */
+typedef void opt_kern_encode_fn(const opt_kspec *s, const float *w, const float *importance,
+                                void *dst, int64_t n);
 
-/** y[t, r] = sum_k w[r, k] * x[t, k] in f32: w [n_rows, k] (stride ldw), x [n_tokens, k] (ldx), y (ldy). */
-typedef void opt_kern_linear_f32_fn(const float *w, int64_t ldw, const float *x, int64_t ldx, float *y, int64_t ldy,
-                                    int64_t n_rows, int64_t n_tokens, int64_t k);
 /**
- * The same on stored rows (n_rows rows of row_bytes), for few tokens: bit-identical to decoding the rows and calling
- * linear_f32 of the same table, without the detour through memory.
+ * y[t, r] = sum_k w[r, k] * x[t, k] in f32: w [n_rows, k] (stride ldw), x [n_tokens, k] (ldx), y
+ * (ldy).
  */
-typedef void opt_kern_linear_direct_fn(const opt_kspec *s, const void *w, size_t row_bytes, const float *x, int64_t ldx,
-                                       float *y, int64_t ldy, int64_t n_rows, int64_t n_tokens, int64_t k);
+typedef void opt_kern_linear_f32_fn(const float *w, int64_t ldw, const float *x, int64_t ldx,
+                                    float *y, int64_t ldy, int64_t n_rows, int64_t n_tokens,
+                                    int64_t k);
 /**
- * The fast path on stored rows: w has n_rows rows of row_bytes, activations are int8. For every group of 32 elements the
- * dot product of codes is exact in integers; the groups are added in increasing order with one f32 fused multiply-add
- * each (and one for an offset per group), so every instruction set gives the same bits.
+ * The same on stored rows (n_rows rows of row_bytes), for few tokens: bit-identical to decoding the
+ * rows and calling linear_f32 of the same table, without the detour through memory.
  */
-typedef void opt_kern_linear_i8_fn(const opt_kspec *s, const void *w, size_t row_bytes, const opt_act_i8 *x, float *y,
-                                   int64_t ldy, int64_t n_rows, int64_t n_tokens, int64_t k);
+typedef void opt_kern_linear_direct_fn(const opt_kspec *s, const void *w, size_t row_bytes,
+                                       const float *x, int64_t ldx, float *y, int64_t ldy,
+                                       int64_t n_rows, int64_t n_tokens, int64_t k);
 /**
- * Quantizes one row of activations x [n] for linear_i8: q, sum4, scale, scaled_sum sized by n_padded (a multiple of
- * 64 >= n; the tail is zero). Per group of 32: scale = max|x| / 127, q = round to nearest even of x * (127 / max|x|).
- * A group below 2^-100 counts as zero; one with a NaN or an infinity gets a NaN scale, so that the result shows it.
+ * The fast path on stored rows: w has n_rows rows of row_bytes, activations are int8. For every
+ * group of 32 elements the dot product of codes is exact in integers; the groups are added in
+ * increasing order with one f32 fused multiply-add each (and one for an offset per group), so every
+ * instruction set gives the same bits.
  */
-typedef void opt_kern_quantize_act_fn(const float *x, int64_t n, int64_t n_padded, int8_t *q, float *scale,
-                                      int16_t *sum4, float *scaled_sum);
+typedef void opt_kern_linear_i8_fn(const opt_kspec *s, const void *w, size_t row_bytes,
+                                   const opt_act_i8 *x, float *y, int64_t ldy, int64_t n_rows,
+                                   int64_t n_tokens, int64_t k);
+/**
+ * Quantizes one row of activations x [n] for linear_i8: q, sum4, scale, scaled_sum sized by
+ * n_padded (a multiple of 64 >= n; the tail is zero). Per group of 32: scale = max|x| / 127, q =
+ * round to nearest even of x * (127 / max|x|). A group below 2^-100 counts as zero; one with a NaN
+ * or an infinity gets a NaN scale, so that the result shows it.
+ */
+typedef void opt_kern_quantize_act_fn(const float *x, int64_t n, int64_t n_padded, int8_t *q,
+                                      float *scale, int16_t *sum4, float *scaled_sum);
 
-/** y[i] = x[i] * w[i] / sqrt(mean(x^2) + eps), n elements (Zhang & Sennrich 2019, eq. 4). y may be x. */
+/**
+ * y[i] = x[i] * w[i] / sqrt(mean(x^2) + eps), n elements (Zhang & Sennrich 2019, eq. 4). y may be
+ * x.
+ */
 typedef void opt_kern_rms_norm_fn(const float *x, const float *w, float *y, int64_t n, float eps);
 /**
- * Rotates pairs of one head in place: (x[i], x[i + n_rot/2]) if `halves`, otherwise (x[2i], x[2i+1]), by the angle
- * whose cosine and sine are cos[i], sin[i], i < n_rot/2 (Su et al. 2021, eq. 34).
+ * Rotates pairs of one head in place: (x[i], x[i + n_rot/2]) if `halves`, otherwise (x[2i],
+ * x[2i+1]), by the angle whose cosine and sine are cos[i], sin[i], i < n_rot/2 (Su et al. 2021, eq.
+ * 34).
  */
-typedef void opt_kern_rope_fn(float *x, const float *cos, const float *sin, int64_t n_rot, bool halves);
+typedef void opt_kern_rope_fn(float *x, const float *cos, const float *sin, int64_t n_rot,
+                              bool halves);
 /** y[i] = silu(gate[i]) * up[i]; silu(z) = z / (1 + exp(-z)). y may be gate or up. */
 typedef void opt_kern_swiglu_fn(const float *gate, const float *up, float *y, int64_t n);
 /** y[i] += x[i]. */
 typedef void opt_kern_add_fn(float *y, const float *x, int64_t n);
 /**
- * One query head over n_keys >= 1 cached positions (softmax(scale * q k) v, two passes, keys in increasing order):
- * q [d], k rows at k + j * k_stride, v rows at v + j * v_stride (f32), scores: scratch [n_keys], out [d_v].
+ * One query head over n_keys >= 1 cached positions (softmax(scale * q k) v, two passes, keys in
+ * increasing order): q [d], k rows at k + j * k_stride, v rows at v + j * v_stride (f32), scores:
+ * scratch [n_keys], out [d_v].
  */
-typedef void opt_kern_attend_f32_fn(const float *q, const float *k, int64_t k_stride, const float *v, int64_t v_stride,
-                                    int64_t n_keys, int64_t d, int64_t d_v, float scale, float *scores, float *out);
+typedef void opt_kern_attend_f32_fn(const float *q, const float *k, int64_t k_stride,
+                                    const float *v, int64_t v_stride, int64_t n_keys, int64_t d,
+                                    int64_t d_v, float scale, float *scores, float *out);
 /** The same over half-precision keys and values. */
-typedef void opt_kern_attend_f16_fn(const float *q, const uint16_t *k, int64_t k_stride, const uint16_t *v,
-                                    int64_t v_stride, int64_t n_keys, int64_t d, int64_t d_v, float scale,
-                                    float *scores, float *out);
+typedef void opt_kern_attend_f16_fn(const float *q, const uint16_t *k, int64_t k_stride,
+                                    const uint16_t *v, int64_t v_stride, int64_t n_keys, int64_t d,
+                                    int64_t d_v, float scale, float *scores, float *out);
 /** Rounds to half precision, nearest even; NaN stays NaN (quiet), overflow gives infinity. */
 typedef void opt_kern_f32_to_f16_fn(const float *x, uint16_t *y, int64_t n);
 /**
- * log(sum(exp(x[i]))) with double accumulation, n >= 1, and the index of the largest element (the first of equals;
- * NaN elements are passed over, 0 if there are no others, but make the result NaN). argmax may be NULL.
+ * log(sum(exp(x[i]))) with double accumulation, n >= 1, and the index of the largest element (the
+ * first of equals; NaN elements are passed over, 0 if there are no others, but make the result
+ * NaN). argmax may be NULL.
  */
 typedef double opt_kern_logsumexp_fn(const float *x, int64_t n, int64_t *argmax);
 
-/** The dispatch table of one instruction-set level: for every slot the strongest row that the machine can run. */
+/**
+ * The dispatch table of one instruction-set level: for every slot the strongest row that the
+ * machine can run.
+ */
 typedef struct opt_kern {
     opt_isa isa;
     unsigned features;
@@ -124,7 +188,8 @@ typedef struct opt_kern {
 
     opt_kern_linear_f32_fn *linear_f32;
     opt_kern_linear_direct_fn *linear_direct[OPT_KFMT_COUNT]; /**< NULL: decode + linear_f32 */
-    opt_kern_linear_i8_fn *linear_i8[OPT_KFMT_COUNT];         /**< NULL: decode + linear_f32, which the executor reports */
+    opt_kern_linear_i8_fn
+        *linear_i8[OPT_KFMT_COUNT]; /**< NULL: decode + linear_f32, which the executor reports */
     opt_kern_quantize_act_fn *quantize_act;
 
     opt_kern_rms_norm_fn *rms_norm;
@@ -137,10 +202,16 @@ typedef struct opt_kern {
     opt_kern_logsumexp_fn *logsumexp;
 } opt_kern;
 
-/** The table for the context's level, made once per context. NULL with a recorded error when out of memory. */
+/**
+ * The table for the context's level, made once per context. NULL with a recorded error when out of
+ * memory.
+ */
 const opt_kern *opt_kern_get(opt_ctx *ctx);
 
-/** Fills `out` with the strongest rows for a level and feature bits (tests and benchmarks compare levels with it). */
+/**
+ * Fills `out` with the strongest rows for a level and feature bits (tests and benchmarks compare
+ * levels with it).
+ */
 void opt_kern_fill(opt_kern *out, opt_isa isa, unsigned features);
 
 #endif

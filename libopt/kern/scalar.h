@@ -10,8 +10,8 @@
  *   1. Candidates: the block's range is mapped to slightly more or less than the range of codes
  * (for offsets also shifted), rounded, and the best real scale (and offset) for these codes is had
  * from the sums in closed form; the candidate that explains most of sum(w x^2) wins.
- *   2. Its scale and offset are rounded to their stored form. So are those of the plain choice, which
- * maps the range of the block to the range of codes. The one with the smaller error wins.
+ *   2. Its scale and offset are rounded to their stored form. So are those of the plain choice,
+ * which maps the range of the block to the range of codes. The one with the smaller error wins.
  *
  * Blocks whose largest magnitude is not within [2^-40, 2^40] take the plain choice; scales beyond
  * half precision are saturated, so no block ever decodes to an infinity or a NaN.
@@ -53,8 +53,9 @@ typedef struct optk_scalar_params {
 /** The grid of q4_0, q4_1, q5_0, q5_1, q8_0 or INT. */
 optk_scalar optk_scalar_of(const opt_kspec *s);
 
-/** Chooses the parameters for x [n]; importance [n] (>= 0, scaled as you like) or NULL for all
- * ones. */
+/**
+ * Chooses the parameters for x [n]; importance [n] (>= 0, scaled as you like) or NULL for all ones.
+ */
 optk_scalar_params optk_scalar_fit(const optk_scalar *g, const float *x, const float *importance,
                                    int64_t n);
 

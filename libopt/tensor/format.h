@@ -40,12 +40,16 @@ typedef struct opt_grid {
     int dim; /**< consecutive elements rounded together: 1 for scalar grids, 4 or 8 for code vectors
               */
     size_t params_bytes; /**< size of the parameters of one block, at most OPT_GRID_PARAMS_MAX */
-    /** Chooses the block's parameters for w[n] (n <= block_elems) minimising sum importance[i]
-       (w[i] - w'[i])^2; importance [n] or NULL for all ones. */
+    /**
+     * Chooses the block's parameters for w[n] (n <= block_elems) minimising sum importance[i] (w[i]
+     * - w'[i])^2; importance [n] or NULL for all ones.
+     */
     void (*fit)(const opt_format *f, const float *w, const float *importance, int64_t n,
                 void *params);
-    /** Nearest grid points of w[dim], which are elements i .. i+dim-1 of the block: codes[dim] and
-     * values[dim]. */
+    /**
+     * Nearest grid points of w[dim], which are elements i .. i+dim-1 of the block: codes[dim] and
+     * values[dim].
+     */
     void (*round)(const opt_format *f, const void *params, int64_t i, const float *w,
                   int32_t *codes, float *values);
     /** Writes the block: codes [n], the rest of a partial block is zero codes. */
@@ -67,17 +71,24 @@ struct opt_format {
     uint32_t flags;
     int bits;       /**< bits of a code; 0 for plain formats */
     bool symmetric; /**< own integer groups: no zero point */
-    /** Decodes n elements (any n if PARTIAL or one-element blocks, otherwise whole blocks) from the
-       start of a block. Integers decode to their value. Never NULL. */
+    /**
+     * Decodes n elements (any n if PARTIAL or one-element blocks, otherwise whole blocks) from the
+     * start of a block. Integers decode to their value. Never NULL.
+     */
     void (*decode)(const opt_format *f, const opt_kern *k, const void *src, float *dst, int64_t n);
-    /** Encodes one run of n elements that starts at a block boundary. importance [n] or NULL. NULL
-       unless ENCODES. All w must be finite. Same result as grid fit + round + emit in order, only
-       faster. */
+    /**
+     * Encodes one run of n elements that starts at a block boundary. importance [n] or NULL. NULL
+     * unless ENCODES. All w must be finite. Same result as grid fit + round + emit in order, only
+     * faster.
+     */
     void (*encode)(const opt_format *f, const opt_kern *k, const float *w, const float *importance,
                    void *dst, int64_t n);
     const opt_grid *grid; /**< NULL for plain formats and for those that cannot encode yet */
-    /** Largest magnitude that encode takes; 0 if it cannot encode. Beyond it the block's scale saturates (QUANT), so that
-        the result is finite but wrong, or the result is infinite (f16, bf16): callers look first (opt_format_find_bad). */
+    /**
+     * Largest magnitude that encode takes; 0 if it cannot encode. Beyond it the block's scale
+     * saturates (QUANT), so that the result is finite but wrong, or the result is infinite (f16,
+     * bf16): callers look first (opt_format_find_bad).
+     */
     float max_abs;
 };
 
@@ -100,14 +111,16 @@ double opt_format_bpw(const opt_format *f);
 
 /** What kernels need to know about the rows of `f`. */
 opt_kspec opt_format_kspec(const opt_format *f);
-/** Encodes w [n_rows, n_cols], which must fit, to n_rows stored rows; importance [n_cols] (of all
- * rows) or NULL. */
+/**
+ * Encodes w [n_rows, n_cols], which must fit, to n_rows stored rows; importance [n_cols] (of all
+ * rows) or NULL.
+ */
 void opt_format_encode_rows(const opt_format *f, const opt_kern *k, const float *w,
                             const float *importance, void *dst, int64_t n_rows, int64_t n_cols);
 
 /**
- * Index of the first element of w [n] that encode must not be given, because it is a NaN, an infinity or larger than
- * f->max_abs; -1 if there is none.
+ * Index of the first element of w [n] that encode must not be given, because it is a NaN, an
+ * infinity or larger than f->max_abs; -1 if there is none.
  */
 int64_t opt_format_find_bad(const opt_format *f, const float *w, int64_t n);
 

@@ -235,7 +235,7 @@ done:
 static opt_status read_split(reader *r, const opt_json *v) {
     opt_status st = OPT_OK;
     opt_pretok_step step = {.kind = OPT_PRETOK_SPLIT};
-    size_t n;
+    size_t n = 0;
     OPT_TRY(read_pattern(r, v, &step.source, &n, &step.literal));
     OPT_TRY(read_behavior(r, v, true, &step.behavior));
     OPT_TRY(opt_json_need_bool(r->ctx, r->object, v, "invert", true, &step.invert));
@@ -434,8 +434,8 @@ done:
 
 static opt_status read_bert(reader *r, const opt_json *v) {
     opt_status st = OPT_OK;
-    int32_t cls;
-    int32_t sep;
+    int32_t cls = 0;
+    int32_t sep = 0;
     OPT_TRY(read_bert_token(r, v, "cls", &cls));
     OPT_TRY(read_bert_token(r, v, "sep", &sep));
     OPT_TRY(opt_pipeline_add_prefix(r->ctx, r->p, cls));

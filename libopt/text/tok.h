@@ -1,5 +1,7 @@
-/** Inside of a tokenizer, and the steps by which its readers build one. Only for the files of this
- * folder. */
+/**
+ * Inside of a tokenizer, and the steps by which its readers build one. Only for the files of this
+ * folder.
+ */
 #ifndef OPT_TEXT_TOK_H
 #define OPT_TEXT_TOK_H
 
@@ -29,7 +31,8 @@ struct opt_tokenizer {
     size_t n_added;
     opt_trie raw_trie; /* added tokens looked for before normalization, and after */
     opt_trie normalized_trie;
-    opt_piece *shown; /* [n_vocab] what decoders get for a token, in vocab.text; NULL: all as stored */
+    opt_piece
+        *shown; /* [n_vocab] what decoders get for a token, in vocab.text; NULL: all as stored */
     opt_specials special;
     uint8_t *is_special; /* [n_vocab] skipped when decoding */
     uint8_t *is_eog;     /* [n_vocab] */
@@ -50,8 +53,10 @@ struct opt_tokenizer {
 /** An empty tokenizer. */
 OPT_MUST_USE opt_status opt_tok_new(opt_ctx *ctx, opt_tokenizer **out);
 
-/** The texts of the vocabulary and their ids, before the merges. `n_ids`: one more than the largest
- * id. */
+/**
+ * The texts of the vocabulary and their ids, before the merges. `n_ids`: one more than the largest
+ * id.
+ */
 OPT_MUST_USE opt_status opt_tok_check_range(opt_ctx *ctx, const char *object, int64_t n_ids,
                                             int64_t n_entries, int64_t n_vocab_model);
 
@@ -74,17 +79,23 @@ OPT_MUST_USE opt_status opt_tok_add_merge(opt_tokenizer *t, const char *object, 
 OPT_MUST_USE opt_status opt_tok_add_merge_line(opt_tokenizer *t, const char *object,
                                                const char *line, size_t n);
 
-/** Call when vocabulary, merges, added tokens and pipeline are there: prepares searching and marks
- * special tokens. */
+/**
+ * Call when vocabulary, merges, added tokens and pipeline are there: prepares searching and marks
+ * special tokens.
+ */
 OPT_MUST_USE opt_status opt_tok_finish(opt_tokenizer *t, const char *object);
 
-/** Makes the post-processor add BOS (EOS) or not, against what it says itself. Errors: INPUT if
- * there is no such token. */
+/**
+ * Makes the post-processor add BOS (EOS) or not, against what it says itself. Errors: INPUT if
+ * there is no such token.
+ */
 OPT_MUST_USE opt_status opt_tok_set_adds_bos(opt_tokenizer *t, const char *object, bool add);
 OPT_MUST_USE opt_status opt_tok_set_adds_eos(opt_tokenizer *t, const char *object, bool add);
 
-/** Marks tokens that end generation: eos, and control tokens known for it by their text. Call after
- * opt_tok_finish. */
+/**
+ * Marks tokens that end generation: eos, and control tokens known for it by their text. Call after
+ * opt_tok_finish.
+ */
 void opt_tok_mark_eog(opt_tokenizer *t);
 
 /** Writes `v` into `w`, without the members vocab and merges of the member `model`. */

@@ -349,7 +349,8 @@ static void set_byte_kinds(opt_tokenizer *t) {
         }
     }
     if (t->bpe.unk >= 0 && !t->pipe.bytes && t->vocab.kinds[t->bpe.unk] == OPT_TOKEN_CONTROL) {
-        t->vocab.kinds[t->bpe.unk] = OPT_TOKEN_UNKNOWN; /* what other vocabularies of this kind say */
+        t->vocab.kinds[t->bpe.unk] =
+            OPT_TOKEN_UNKNOWN; /* what other vocabularies of this kind say */
     }
 }
 

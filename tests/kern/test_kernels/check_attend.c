@@ -82,7 +82,7 @@ static void check_attend(opt_kern_attend_f32_fn *f32, opt_kern_attend_f16_fn *f1
             halve(k, k16, nk);
             halve(v, v16, nv);
             f16(q, k16, ks, v16, vs, c->n_keys, c->d, c->d_v, scale, scores, out);
-        } else {
+        } else if (f32 != NULL) {
             f32(q, k, ks, v, vs, c->n_keys, c->d, c->d_v, scale, scores, out);
         }
         row->ref->attend_f32(q, k, ks, v, vs, c->n_keys, c->d, c->d_v, scale, scores, expected);
