@@ -22,47 +22,55 @@ int opt_model_find_weight(const opt_model *m, const char *name) {
     return -1;
 }
 
-/* The last part of a path that says something: "models/Tiny/" and "models/Tiny/model.safetensors"
- * give "Tiny". */
-static char *name_from_path(opt_arena *arena, const char *path, bool is_dir) {
-    size_t end = strlen(path);
-    while (end > 1 && path[end - 1] == '/') {
-        end--;
-    }
-    const char *suffix = ".safetensors";
+static bool ends_with(const char *s, size_t n, const char *suffix) {
     const size_t n_suffix = strlen(suffix);
-    if (is_dir && end > n_suffix && memcmp(path + end - n_suffix, suffix, n_suffix) == 0) {
-        while (end > 0 && path[end - 1] != '/') {
-            end--;
-        }
-        while (end > 1 && path[end - 1] == '/') {
-            end--;
-        }
+    return n >= n_suffix && memcmp(s + n - n_suffix, suffix, n_suffix) == 0;
+}
+
+static size_t without_slashes(const char *path, size_t n) {
+    while (n > 1 && path[n - 1] == '/') {
+        n--;
     }
-    size_t begin = end;
-    while (begin > 0 && path[begin - 1] != '/') {
-        begin--;
+    return n;
+}
+
+static size_t start_of_last_part(const char *path, size_t n) {
+    while (n > 0 && path[n - 1] != '/') {
+        n--;
     }
-    if (!is_dir && end - begin > 5 && memcmp(path + end - 5, ".gguf", 5) == 0) {
-        end -= 5;
-    }
-    const bool nameless = end == begin || path[begin] == '.';
-    return nameless ? opt_arena_strdup(arena, "model")
-                    : opt_arena_strndup(arena, path + begin, end - begin);
+    return n;
+}
+
+/* Bytes of `path` that name the checkpoint's directory: "Tiny/" and "Tiny/model.safetensors". */
+static size_t directory_bytes(const char *path) {
+    const size_t n = without_slashes(path, strlen(path));
+    return ends_with(path, n, ".safetensors") ? without_slashes(path, start_of_last_part(path, n))
+                                              : n;
+}
+
+/* A name from the last part of a path; never a path. */
+static char *name_from_path(opt_arena *arena, const char *path, size_t n) {
+    const size_t begin = start_of_last_part(path, n);
+    n = ends_with(path + begin, n - begin, ".gguf") ? n - strlen(".gguf") : n;
+    const size_t n_name = n - begin;
+    const bool dots = strspn(path + begin, ".") >= n_name; /* "", "." and ".." */
+    return dots ? opt_arena_strdup(arena, "model") : opt_arena_strndup(arena, path + begin, n_name);
 }
 
 static opt_status read_config_hf(opt_model *m) {
     opt_status st = OPT_OK;
     opt_buf *text = NULL;
     const char *path = opt_source_path(m->source);
-    const char *file = opt_arena_printf(m->arena, "%s/config.json", path);
+    const size_t n_dir = directory_bytes(path);
+    const char *file =
+        opt_arena_printf(m->arena, "%.*s%sconfig.json", (int)n_dir, path, n_dir == 0 ? "" : "/");
     OPT_TRY_PTR(file);
     OPT_TRY(opt_source_side_file(m->source, "config.json", &text));
     OPT_REQUIRE(text != NULL, m->ctx, OPT_ERR_INPUT, path,
                 "there is no config.json beside the weights");
     OPT_TRY(opt_config_read_hf(m->ctx, m->arena, file, (const char *)text->data, text->bytes,
                                &m->arch, &m->hp));
-    OPT_TRY_PTR(m->name = name_from_path(m->arena, path, true));
+    OPT_TRY_PTR(m->name = name_from_path(m->arena, path, n_dir));
 done:
     opt_buf_release(text);
     return st;
@@ -71,11 +79,12 @@ done:
 static opt_status read_config_gguf(opt_model *m) {
     opt_status st = OPT_OK;
     const opt_kv *kv = opt_source_kv(m->source);
+    const char *path = opt_source_path(m->source);
     const char *name = NULL;
     OPT_TRY(opt_config_read_gguf(m->ctx, m->arena, kv, &m->arch, &m->hp));
     OPT_TRY(opt_kv_get_str(m->ctx, kv, "general.name", false, &name));
     m->name = name != NULL ? opt_arena_strdup(m->arena, name)
-                           : name_from_path(m->arena, opt_source_path(m->source), false);
+                           : name_from_path(m->arena, path, strlen(path));
     OPT_TRY_PTR(m->name);
 done:
     return st;

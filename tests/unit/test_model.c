@@ -116,6 +116,29 @@ static void test_model__llama3_factors_are_a_weight(void **state) {
     close_model(&o);
 }
 
+/* general.name of what is written: the directory's name, however the path is spelled. */
+static void test_model__name_is_no_path(void **state) {
+    static const char *const paths[] = {FAMILY("qwen2"), FAMILY("qwen2/"), FAMILY("qwen2///"),
+                                        FAMILY("qwen2/model.safetensors"),
+                                        FAMILY("qwen2//model.safetensors")};
+    char cwd[1024];
+    (void)state;
+    for (int i = 0; i < COUNT_OF(paths); i++) {
+        opened o = open_model(paths[i]);
+        assert_string_equal(o.model->name, "qwen2");
+        close_model(&o);
+    }
+    assert_non_null(getcwd(cwd, sizeof cwd));
+    assert_int_equal(chdir(FAMILY("qwen2")), 0);
+    static const char *const here[] = {".", "./", "model.safetensors", "../qwen2/."};
+    for (int i = 0; i < COUNT_OF(here); i++) {
+        opened o = open_model(here[i]);
+        assert_string_equal(o.model->name, "model");
+        close_model(&o);
+    }
+    assert_int_equal(chdir(cwd), 0);
+}
+
 /* ---- row order ---- */
 
 static void test_model__rows_of_q_and_k_are_interleaved(void **state) {
@@ -443,6 +466,7 @@ int main(void) {
         cmocka_unit_test(test_model__weights_in_file_order),
         cmocka_unit_test(test_model__untied_head_is_the_last_weight),
         cmocka_unit_test(test_model__llama3_factors_are_a_weight),
+        cmocka_unit_test(test_model__name_is_no_path),
         cmocka_unit_test(test_model__rows_of_q_and_k_are_interleaved),
         cmocka_unit_test(test_model__biases_of_q_and_k_are_interleaved),
         cmocka_unit_test(test_model__other_rows_stay),
