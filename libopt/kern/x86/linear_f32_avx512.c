@@ -56,6 +56,22 @@ static inline OPT_ALWAYS_INLINE __m512 load_tail(source kind, const uint8_t *row
     }
 }
 
+/** Bytes of 16 elements, rounded up. */
+static inline OPT_ALWAYS_INLINE size_t step_bytes(source kind) {
+    return kind == SOURCE_F32 ? 64 : kind == SOURCE_Q8_0 ? 17 : kind == SOURCE_Q4_0 ? 9 : 32;
+}
+
+/*
+ * With one token the weights come from memory, and rows side by side are not an order in which the
+ * hardware prefetches well: ask for the following rows in the order in which they lie. The address
+ * may lie behind the weights, which a prefetch does not mind.
+ */
+static inline OPT_ALWAYS_INLINE void prefetch_rows(const uint8_t *rows, size_t off, size_t bytes) {
+    for (size_t line = 0; line < bytes; line += 64) {
+        _mm_prefetch((const char *)((uintptr_t)rows + off + line), _MM_HINT_T1);
+    }
+}
+
 /** One call: matrices and strides, w in bytes. */
 typedef struct job {
     const uint8_t *w; /* [n_rows] rows of row_bytes */
@@ -66,6 +82,22 @@ typedef struct job {
     int64_t ldy;
     int64_t k;
 } job;
+
+/** Adds the lanes of the accumulators [n_t, n_r] and writes the outputs. */
+static inline OPT_ALWAYS_INLINE void store_tile(int n_r, int n_t, const job *j, int64_t r,
+                                                int64_t t, const __m512 *acc) {
+    for (int b = 0; b < n_t; b++) {
+        float *y = j->y + (t + b) * j->ldy + r;
+        if (n_r == 1) {
+            y[0] = reduce1(acc[b]);
+            continue;
+        }
+        for (int a = 0; a < n_r; a += 4) {
+            const __m512 *s = acc + b * n_r + a;
+            _mm_storeu_ps(y + a, reduce4(s[0], s[1], s[2], s[3]));
+        }
+    }
+}
 
 /** Outputs of n_r rows (1 or a multiple of 4) from r and n_t tokens from t, all accumulators in
  * registers. */
@@ -82,6 +114,10 @@ static inline OPT_ALWAYS_INLINE void tile(source kind, int n_r, int n_t, const j
     }
     int64_t i = 0;
     for (; i + 16 <= k; i += 16) {
+        if (n_t == 1) {
+            const size_t bytes = (size_t)n_r * step_bytes(kind);
+            prefetch_rows(w + (size_t)n_r * row_bytes, (size_t)i / 16 * bytes, bytes);
+        }
         __m512 wi[8];
         for (int a = 0; a < n_r; a++) {
             wi[a] = load16(kind, w + (size_t)a * row_bytes, i);
@@ -103,17 +139,7 @@ static inline OPT_ALWAYS_INLINE void tile(source kind, int n_r, int n_t, const j
             }
         }
     }
-    for (int b = 0; b < n_t; b++) {
-        float *y = j->y + (t + b) * j->ldy + r;
-        if (n_r == 1) {
-            y[0] = reduce1(acc[b]);
-            continue;
-        }
-        for (int a = 0; a < n_r; a += 4) {
-            const __m512 *s = acc + b * n_r + a;
-            _mm_storeu_ps(y + a, reduce4(s[0], s[1], s[2], s[3]));
-        }
-    }
+    store_tile(n_r, n_t, j, r, t, acc);
 }
 
 /** All rows [r0, r1) for n_t tokens from t. */
