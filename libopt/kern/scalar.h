@@ -59,6 +59,11 @@ optk_scalar optk_scalar_of(const opt_kspec *s);
 optk_scalar_params optk_scalar_fit(const optk_scalar *g, const float *x, const float *importance,
                                    int64_t n);
 
+/** The stored parameters nearest to those under which a value v is scale * v + shift; without an
+ * offset the shift is left out. */
+optk_scalar_params optk_scalar_move(const optk_scalar *g, const optk_scalar_params *p, float scale,
+                                    float shift);
+
 /** Nearest stored code (0 .. hi - lo) of x, and the value that it decodes to. */
 int optk_scalar_round(const optk_scalar *g, const optk_scalar_params *p, float x, float *value);
 

@@ -55,6 +55,12 @@ typedef struct opt_grid {
     /** Writes the block: codes [n], the rest of a partial block is zero codes. */
     void (*emit)(const opt_format *f, const void *params, const int32_t *codes, int64_t n,
                  void *block);
+    /**
+     * Moves the grid: writes to *moved the storable parameters under which a value v becomes about
+     * scale * v + shift (a format without an offset leaves the shift out). What a code decodes to
+     * then, round says. NULL: the format cannot; solvers keep what fit has chosen.
+     */
+    void (*move)(const opt_format *f, const void *params, float scale, float shift, void *moved);
 } opt_grid;
 
 #define OPT_GRID_PARAMS_MAX 256

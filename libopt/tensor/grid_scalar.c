@@ -39,10 +39,19 @@ static void emit(const opt_format *f, const void *params, const int32_t *codes, 
     optk_scalar_emit(&spec, &state->params, bytes, n, block);
 }
 
+static void move(const opt_format *f, const void *params, float scale, float shift, void *moved) {
+    (void)f;
+    const scalar_state *from = params;
+    scalar_state *to = moved;
+    to->grid = from->grid;
+    to->params = optk_scalar_move(&from->grid, &from->params, scale, shift);
+}
+
 const opt_grid opt_grid_scalar = {
     .dim = 1,
     .params_bytes = sizeof(scalar_state),
     .fit = fit,
     .round = round_one,
     .emit = emit,
+    .move = move,
 };

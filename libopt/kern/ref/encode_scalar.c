@@ -274,6 +274,13 @@ optk_scalar_params optk_scalar_fit(const optk_scalar *g, const float *x, const f
     return better(g, &b, stored_params(g, d, m), plain);
 }
 
+optk_scalar_params optk_scalar_move(const optk_scalar *g, const optk_scalar_params *p, float scale,
+                                    float shift) {
+    /* value(0) is m for d q + m, and -d z for d (q - z): stored_params takes it in both cases. */
+    const float at_zero = g->offset == OPTK_OFFSET_ZERO ? 0.0f - p->d * p->offset : p->offset;
+    return stored_params(g, p->d * scale, at_zero * scale + shift);
+}
+
 void optk_scalar_emit(const opt_kspec *s, const optk_scalar_params *p, const uint8_t *codes,
                       int64_t n, void *block) {
     uint8_t all[128] = {0};
