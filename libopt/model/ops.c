@@ -124,3 +124,16 @@ const opt_op opt_op_add = {
     .n_in_max = 2,
     .shape = shape_same,
 };
+
+static opt_status shape_feed(opt_ctx *ctx, const opt_model *m, opt_node *node) {
+    (void)m;
+    return opt_fail(ctx, OPT_ERR_BUG, node->name, "only a part of a graph is fed");
+}
+
+const opt_op opt_op_feed = {
+    .name = "feed",
+    .help = "rows that the caller holds",
+    .n_in_min = 0,
+    .n_in_max = 0,
+    .shape = shape_feed,
+};

@@ -8,6 +8,11 @@
 
 #include "model/graph.h"
 
+/** What an opt_op_feed node gives out. */
+typedef struct opt_feed {
+    const float *rows; /* [n_positions, width]; may change between evaluations */
+} opt_feed;
+
 /** Rows of the token embedding: tokens -> [n_tokens, n_embd], times p.embed.scale (0: 1). */
 extern const opt_op opt_op_embed;
 /** y = x W^T (+ bias): weight [n_out, n_in]. */
@@ -24,6 +29,9 @@ extern const opt_op opt_op_attention;
 extern const opt_op opt_op_swiglu;
 /** Sum of two inputs of the same width. */
 extern const opt_op opt_op_add;
+/** Rows that the caller holds (opt_feed behind p.custom): the input of a part of a graph, made by
+ * opt_model_cut only. */
+extern const opt_op opt_op_feed;
 
 /** Columns of input i of a node; 0 for token ids. */
 int64_t opt_node_in_width(const opt_model *m, const opt_node *node, int i);

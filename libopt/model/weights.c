@@ -58,3 +58,7 @@ void opt_weight_copy_rows(const opt_weight *w, int64_t row0, int64_t n, uint8_t 
         memcpy(dst + (size_t)i * item, t->data + (size_t)from * item, item);
     }
 }
+
+int64_t opt_weight_source_row(const opt_weight *w, int64_t r) {
+    return w->permute_heads == 0 ? r : source_row(r, w->dims[0], w->permute_heads);
+}
