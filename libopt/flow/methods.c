@@ -4,6 +4,7 @@
 
 const opt_quant_method *const opt_quant_methods[] = {
     &opt_quant_rtn,
+    &opt_quant_gptq,
     NULL,
 };
 

@@ -7,6 +7,7 @@
 #define OPT_QUANT_METHOD_H
 
 #include "base/ctx.h"
+#include "solve/hessian.h"
 #include "tensor/format.h"
 
 /** A parameter of a method; a table ends with a NULL name. */
@@ -18,15 +19,20 @@ typedef struct opt_method_param {
 /** What a method must be given beyond the weights. */
 enum {
     OPT_NEEDS_NOTHING = 0,
-    OPT_NEEDS_ALL_ROWS = 1 << 0 /**< the whole tensor at once; otherwise any run of rows will do */
+    OPT_NEEDS_ALL_ROWS = 1 << 0, /**< the whole tensor at once; otherwise any run of rows will do */
+    OPT_NEEDS_HESSIAN = 1 << 1,  /**< calibration: the Hessian with its factor */
+    OPT_USES_HESSIAN = 1 << 2    /**< better with calibration (no factor), but works without */
 };
 
 /** Some rows of one tensor. */
 typedef struct opt_quant_job {
     const opt_format *format;
     const opt_kern *kern;
-    const float *w;          /* [n_rows, n_cols], finite */
-    const float *importance; /* [n_cols], or NULL: all the same */
+    const float *w;             /* [n_rows, n_cols], finite */
+    const float *importance;    /* [n_cols], or NULL: all the same */
+    const opt_hessian *hessian; /* of the inputs, [n_cols] wide; NULL without calibration */
+    int sweeps;                 /* rounds of refinement, for methods that refine */
+    double *nearest; /* methods that start from it: (w - w') H (w - w')^T of rounding to nearest */
     int64_t n_rows, n_cols;
     size_t row_bytes;
     uint8_t *dst; /* [n_rows, row_bytes] */
@@ -43,6 +49,6 @@ typedef struct opt_quant_method {
     opt_status (*solve)(opt_ctx *ctx, const opt_quant_job *job, void *scratch);
 } opt_quant_method;
 
-extern const opt_quant_method opt_quant_rtn;
+extern const opt_quant_method opt_quant_rtn, opt_quant_gptq;
 
 #endif

@@ -14,8 +14,9 @@ static const opt_method_param no_params[] = {{NULL, NULL, 0, 0, 0}};
 
 const opt_quant_method opt_quant_rtn = {
     .name = "rtn",
-    .help = "round to nearest with a scale search per block; needs no data",
+    .help =
+        "round to nearest with a scale search per block, weighted where there is calibration text",
     .params = no_params,
-    .needs = OPT_NEEDS_NOTHING,
+    .needs = OPT_USES_HESSIAN,
     .solve = solve,
 };

@@ -1,0 +1,41 @@
+/** Gram matrices of activations: the second moments that calibrated methods work with. */
+#ifndef OPT_CALIB_GRAM_H
+#define OPT_CALIB_GRAM_H
+
+#include "base/mem.h"
+#include "kern/kern.h"
+
+/** Sum of x x^T over the tokens seen. Zero-initialised: nothing. */
+typedef struct opt_gram {
+    int64_t n;
+    int64_t n_tokens;
+    double *sum; /* [n, n], lower triangle by tiles of 64; what lies above it is not defined */
+} opt_gram;
+
+/** Work space for rows of up to max_n columns, max_tokens at a time. */
+typedef struct opt_gram_scratch {
+    int64_t max_n, max_tokens;
+    float *columns; /* [max_n, max_tokens padded to 16]: the rows transposed */
+    float *tiles;   /* [n_threads, 64 * 64] */
+} opt_gram_scratch;
+
+OPT_MUST_USE opt_status opt_gram_scratch_new(opt_ctx *ctx, int64_t max_n, int64_t max_tokens,
+                                             opt_gram_scratch *out);
+void opt_gram_scratch_free(opt_ctx *ctx, opt_gram_scratch *s);
+
+OPT_MUST_USE opt_status opt_gram_new(opt_ctx *ctx, int64_t n, opt_gram *out);
+void opt_gram_free(opt_ctx *ctx, opt_gram *g);
+
+/**
+ * Adds x [n_tokens, g->n], at most max_tokens rows. Products are summed in f32 over the rows of one
+ * call and in f64 from call to call; tiles and order are fixed, so the result depends on how the
+ * tokens are cut into calls but not on the number of threads.
+ */
+OPT_MUST_USE opt_status opt_gram_add(opt_ctx *ctx, const opt_kern *k, opt_gram *g, const float *x,
+                                     int64_t n_tokens, opt_gram_scratch *s);
+
+/** Bytes of a matrix of n columns, and of the scratch. */
+uint64_t opt_gram_bytes(int64_t n);
+uint64_t opt_gram_scratch_bytes(int64_t max_n, int64_t max_tokens, int n_threads);
+
+#endif

@@ -1,0 +1,206 @@
+#include "calib/stream.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/num.h"
+
+struct opt_stream {
+    opt_ctx *ctx;
+    const opt_model *model;
+    const opt_corpus *corpus;
+    int64_t width;
+    float *rows; /* [n_windows, n_ctx, width] */
+    opt_feed feed;
+    const char *step; /* for progress */
+};
+
+/* What the hook of opt_stream_collect needs. */
+typedef struct collector {
+    opt_stream *s;
+    const opt_kern *kern;
+    const opt_model *cut;
+    const int *node_of; /* [cut->n_nodes]: the index in the model of a node to catch, or -1 */
+    opt_gram *grams;
+    opt_gram_scratch scratch;
+} collector;
+
+opt_status opt_stream_new(opt_ctx *ctx, const opt_model *model, const opt_corpus *corpus,
+                          opt_stream **out) {
+    opt_status st = OPT_OK;
+    opt_stream *s = opt_alloc_zero(ctx, sizeof *s);
+    OPT_TRY_PTR(s);
+    s->ctx = ctx;
+    s->model = model;
+    s->corpus = corpus;
+    const int embedding = opt_model_unit_end(model, -1);
+    OPT_REQUIRE(embedding >= 0, ctx, OPT_ERR_UNSUPPORTED, model->name,
+                "nothing comes before its first block: it cannot be calibrated block by block");
+    s->width = model->nodes[embedding].width;
+    const int64_t dims[] = {corpus->n_windows, corpus->n_ctx, s->width};
+    int64_t n = 0;
+    OPT_REQUIRE(opt_mul_dims(dims, 3, &n), ctx, OPT_ERR_MEMORY, model->name,
+                "the activations of %" PRId64 " windows do not fit in the address space",
+                corpus->n_windows);
+    OPT_TRY_PTR(s->rows = opt_alloc_array(ctx, (size_t)n, sizeof *s->rows));
+    *out = s;
+    s = NULL;
+done:
+    opt_stream_free(s);
+    return st;
+}
+
+void opt_stream_free(opt_stream *s) {
+    if (s != NULL) {
+        opt_free(s->ctx, s->rows);
+        opt_free(s->ctx, s);
+    }
+}
+
+typedef struct store_job {
+    float *rows; /* [n_ctx, width] of the window */
+    int64_t width;
+} store_job;
+
+static opt_status store(void *user, int64_t row0, int64_t n_rows, const float *rows) {
+    const store_job *job = user;
+    memcpy(job->rows + row0 * job->width, rows, (size_t)(n_rows * job->width) * sizeof *rows);
+    return OPT_OK;
+}
+
+/* Runs a cut over all windows; with `keep`, its outputs take the place of its inputs. */
+static opt_status run_windows(opt_stream *s, opt_session *session, bool keep) {
+    opt_status st = OPT_OK;
+    const int64_t n_ctx = s->corpus->n_ctx;
+    for (int64_t w = 0; w < s->corpus->n_windows; w++) {
+        store_job job = {s->rows + w * n_ctx * s->width, s->width};
+        s->feed.rows = job.rows;
+        opt_session_truncate(session, 0);
+        OPT_TRY(opt_session_eval(session, s->corpus->tokens + w * n_ctx, n_ctx, keep ? 0 : n_ctx,
+                                 keep ? store : NULL, &job));
+    }
+done:
+    return st;
+}
+
+static opt_status open_cut(opt_stream *s, int unit, int last, const opt_tensor *const *replaced,
+                           opt_model **cut, opt_session **session) {
+    opt_status st = OPT_OK;
+    const opt_session_options options = {
+        .compute = OPT_COMPUTE_EXACT, .n_ctx = s->corpus->n_ctx, .n_batch = s->corpus->n_ctx};
+    OPT_TRY(opt_model_cut(s->ctx, s->model, unit, last, replaced, &s->feed, cut));
+    OPT_TRY(opt_session_new(s->ctx, *cut, &options, session));
+done:
+    return st;
+}
+
+opt_status opt_stream_advance(opt_stream *s, int unit, const opt_tensor *const *replaced) {
+    opt_status st = OPT_OK;
+    opt_model *cut = NULL;
+    opt_session *session = NULL;
+    OPT_TRY(open_cut(s, unit, -1, replaced, &cut, &session));
+    OPT_REQUIRE(cut->nodes[cut->logits].width == s->width, s->ctx, OPT_ERR_UNSUPPORTED,
+                cut->nodes[cut->logits].name,
+                "its unit turns %" PRId64 " columns into %" PRId64
+                ": such models cannot be calibrated",
+                s->width, cut->nodes[cut->logits].width);
+    OPT_TRY(run_windows(s, session, true));
+done:
+    opt_session_free(session);
+    opt_model_free(cut);
+    return st;
+}
+
+static opt_status catch_input(void *user, const opt_node *node, const float *x, int64_t n_tokens,
+                              int64_t width, int64_t pos0) {
+    collector *c = user;
+    const int idx = c->node_of[node - c->cut->nodes];
+    (void)pos0;
+    if (idx < 0) {
+        return OPT_OK;
+    }
+    opt_gram *g = &c->grams[c->s->model->nodes[idx].in[0]];
+    return width == g->n ? opt_gram_add(c->s->ctx, c->kern, g, x, n_tokens, &c->scratch)
+                         : opt_fail(c->s->ctx, OPT_ERR_BUG, node->name,
+                                    "it reads %" PRId64 " columns, not %" PRId64, width, g->n);
+}
+
+/* The first wanted linear node of the unit that reads each input: node_of [cut->n_nodes]. Makes
+ * their matrices. */
+static opt_status mark_nodes(opt_stream *s, int unit, const bool *wanted, opt_model *cut,
+                             opt_gram *grams, int *node_of, int64_t *max_n) {
+    opt_status st = OPT_OK;
+    const opt_model *m = s->model;
+    for (int i = 0; i < cut->n_nodes; i++) {
+        node_of[i] = -1;
+    }
+    for (int i = 0; i < m->n_nodes; i++) {
+        const opt_node *node = &m->nodes[i];
+        if (node->unit != unit || node->op != &opt_op_linear || !wanted[node->weights[0]] ||
+            grams[node->in[0]].sum != NULL) {
+            continue;
+        }
+        const int64_t n = opt_node_in_width(m, node, 0);
+        OPT_TRY(opt_gram_new(s->ctx, n, &grams[node->in[0]]));
+        node_of[opt_model_find_node(cut, node->name)] = i;
+        *max_n = opt_max_i64(*max_n, n);
+    }
+done:
+    return st;
+}
+
+static int last_wanted(const opt_model *m, int unit, const bool *wanted) {
+    int last = -1;
+    for (int i = 0; i < m->n_nodes; i++) {
+        const opt_node *node = &m->nodes[i];
+        if (node->unit == unit && node->op == &opt_op_linear && wanted[node->weights[0]]) {
+            last = i;
+        }
+    }
+    return last;
+}
+
+opt_status opt_stream_collect(opt_stream *s, int unit, const bool *wanted, opt_gram *grams) {
+    opt_status st = OPT_OK;
+    opt_model *cut = NULL;
+    opt_session *session = NULL;
+    int *node_of = NULL;
+    int64_t max_n = 0;
+    collector c = {.s = s, .grams = grams};
+    const int last = last_wanted(s->model, unit, wanted);
+    if (last < 0) {
+        return OPT_OK;
+    }
+    OPT_TRY_PTR(c.kern = opt_kern_get(s->ctx));
+    OPT_TRY(open_cut(s, unit, last, NULL, &cut, &session));
+    OPT_TRY_PTR(node_of = opt_alloc_array(s->ctx, (size_t)cut->n_nodes, sizeof *node_of));
+    OPT_TRY(mark_nodes(s, unit, wanted, cut, grams, node_of, &max_n));
+    OPT_TRY(opt_gram_scratch_new(s->ctx, max_n, s->corpus->n_ctx, &c.scratch));
+    c.cut = cut;
+    c.node_of = node_of;
+    OPT_TRY(opt_session_capture(session, NULL, catch_input, &c));
+    OPT_TRY(run_windows(s, session, false));
+done:
+    opt_gram_scratch_free(s->ctx, &c.scratch);
+    opt_free(s->ctx, node_of);
+    opt_session_free(session);
+    opt_model_free(cut);
+    return st;
+}
+
+uint64_t opt_stream_bytes(const opt_model *model, int64_t n_windows, int64_t n_ctx, int n_threads) {
+    uint64_t widest = 0, sum = 0, rows = 0;
+    for (int i = 0; i < model->n_nodes; i++) {
+        const uint64_t width = (uint64_t)model->nodes[i].width;
+        if (model->nodes[i].unit < 0) {
+            rows = width;
+        } else if (model->nodes[i].unit == 0) {
+            widest = width > widest ? width : widest;
+            sum += width;
+        }
+    }
+    /* Activations of one window: at most every output of a block at once. */
+    return (uint64_t)n_windows * (uint64_t)n_ctx * (rows * sizeof(float) + sizeof(int32_t)) +
+           (uint64_t)n_ctx * sum * sizeof(float) +
+           opt_gram_scratch_bytes((int64_t)widest, n_ctx, n_threads);
+}

@@ -1,0 +1,41 @@
+/**
+ * Calibration block by block: the activations of all windows between two units are held in memory,
+ * and one unit at a time runs over them.
+ */
+#ifndef OPT_CALIB_STREAM_H
+#define OPT_CALIB_STREAM_H
+
+#include "calib/corpus.h"
+#include "calib/gram.h"
+#include "exec/session.h"
+#include "model/cut.h"
+
+typedef struct opt_stream opt_stream;
+
+/** Reserves activations for the windows (borrowed, must outlive the stream). Errors: MEMORY;
+ * UNSUPPORTED for a model without an embedding before its blocks. */
+OPT_MUST_USE opt_status opt_stream_new(opt_ctx *ctx, const opt_model *model,
+                                       const opt_corpus *corpus, opt_stream **out);
+void opt_stream_free(opt_stream *s);
+
+/**
+ * Runs unit `unit` (-1: what comes before the first block) over all windows: its inputs become its
+ * outputs. Units run in order. `replaced` as in opt_model_cut: the quantized weights, so that later
+ * units see what they will see.
+ */
+OPT_MUST_USE opt_status opt_stream_advance(opt_stream *s, int unit,
+                                           const opt_tensor *const *replaced);
+
+/**
+ * Runs a unit up to the last of its linear nodes whose weight is `wanted` [model->n_weights] and
+ * adds up the Gram matrices of their inputs: grams [model->n_nodes] (zero-initialised by the
+ * caller, who frees them), one for each node that such a linear node reads, under its index. The
+ * activations stay as they are.
+ */
+OPT_MUST_USE opt_status opt_stream_collect(opt_stream *s, int unit, const bool *wanted,
+                                           opt_gram *grams);
+
+/** Bytes that a stream and the runs of its largest unit hold: predicted from the shapes. */
+uint64_t opt_stream_bytes(const opt_model *model, int64_t n_windows, int64_t n_ctx, int n_threads);
+
+#endif

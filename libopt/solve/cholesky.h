@@ -1,0 +1,18 @@
+/** Cholesky factorisation in double precision, cut into fixed tiles. */
+#ifndef OPT_SOLVE_CHOLESKY_H
+#define OPT_SOLVE_CHOLESKY_H
+
+#include <stdbool.h>
+
+#include "base/ctx.h"
+
+/**
+ * Factors the symmetric matrix a [n, n] in place: a = l l^T, l in the lower triangle; only the
+ * lower triangle is read, what is above it is used as scratch. *positive says whether a was
+ * positive definite in double precision; if not, a is left half factored. n^3 / 3 operations;
+ * right-looking over panels of 64 columns, tiles of the rest in parallel, so the bytes do not
+ * depend on the number of threads. Errors: those of cancellation.
+ */
+OPT_MUST_USE opt_status opt_cholesky(opt_ctx *ctx, double *a, int64_t n, bool *positive);
+
+#endif

@@ -1,0 +1,53 @@
+/**
+ * What a solver knows about the inputs of a linear layer: the Gram matrix H = mean of x x^T over
+ * the calibration tokens, and a factor of it. Changing a row of weights by d changes the row's
+ * outputs by a mean square of d H d^T: the objective of every solver.
+ */
+#ifndef OPT_SOLVE_HESSIAN_H
+#define OPT_SOLVE_HESSIAN_H
+
+#include "base/ctx.h"
+#include "kern/kern.h"
+
+/** Owned by the caller: opt_hessian_free. All members are read-only for solvers. */
+typedef struct opt_hessian {
+    opt_ctx *ctx;
+    int64_t n;
+    int64_t n_tokens;
+    float *h;    /* [n, n] symmetric, undamped */
+    float *diag; /* [n] of h: the importance of a column; 0 for dead ones */
+    /**
+     * [n, n], lower triangle, or NULL if it was not asked for. Row j belongs to step j of the
+     * column loop, which rounds column order[j]: with errors d_i of the steps i < j already fixed,
+     * the weight to round is w + sum_i factor[j, i] d_i (see solve/rows.h).
+     */
+    float *factor;
+    int32_t *order; /* [n] columns by decreasing diagonal, equal ones by index */
+    int64_t n_dead; /* columns whose input was always zero */
+    double damping; /* what was added to the diagonal to factor it, over the diagonal's mean */
+    int n_tries;    /* 1: the first damping sufficed */
+} opt_hessian;
+
+/** Smallest damping that is tried, as a fraction of the mean diagonal; it doubles up to the last.
+ */
+#define OPT_DAMPING_FIRST 0.01
+#define OPT_DAMPING_TRIES 8
+
+/**
+ * From the sum of x x^T over n_tokens tokens: gram [n, n], lower triangle. `name` is the tensor or
+ * node for messages. Dead columns (zero diagonal) stand for themselves: they are rounded to
+ * nearest and take part in nothing else. Errors: MEMORY; NUMERIC if the matrix holds NaN or
+ * infinity, or cannot be factored with the largest damping.
+ */
+OPT_MUST_USE opt_status opt_hessian_new(opt_ctx *ctx, const char *name, const double *gram,
+                                        int64_t n, int64_t n_tokens, bool with_factor,
+                                        opt_hessian **out);
+/** NULL is allowed. */
+void opt_hessian_free(opt_hessian *h);
+/** sum of d H d^T over rows d [n_rows, n]; g [n_rows, n] is scratch and receives d H. */
+double opt_hessian_energy(const opt_hessian *h, const opt_kern *k, const float *d, int64_t n_rows,
+                          float *g);
+/** Bytes of opt_hessian_new: kept, and needed beside them while it runs. */
+void opt_hessian_bytes(int64_t n, bool with_factor, uint64_t *kept, uint64_t *scratch);
+
+#endif

@@ -1,0 +1,182 @@
+/*
+ * Calibration block by block against the whole model at once: the same activations bit for bit,
+ * whatever number of threads; and weights that take the place of the source's.
+ */
+#include "support.h"
+
+#include "calib/stream.h"
+
+#define FIXTURE OPT_TESTDATA "/families/llama"
+
+enum { WINDOWS = 3, CTX = 20 };
+
+typedef struct opened {
+    opt_ctx *ctx;
+    opt_source *source;
+    opt_model *model;
+    opt_corpus corpus;
+} opened;
+
+static opened open_model(int n_threads) {
+    opened o = {.ctx = test_ctx(n_threads), .corpus = {.n_windows = WINDOWS, .n_ctx = CTX}};
+    assert_int_equal(opt_source_open(o.ctx, FIXTURE, &o.source), OPT_OK);
+    assert_int_equal(opt_model_open(o.ctx, o.source, &o.model), OPT_OK);
+    o.corpus.tokens = opt_alloc_array(o.ctx, WINDOWS * CTX, sizeof(int32_t));
+    assert_non_null(o.corpus.tokens);
+    for (int i = 0; i < WINDOWS * CTX; i++) {
+        o.corpus.tokens[i] = (i * 37 + 11) % 300;
+    }
+    return o;
+}
+
+static void close_model(opened *o) {
+    opt_corpus_free(o->ctx, &o->corpus);
+    opt_model_free(o->model);
+    opt_source_close(o->source);
+    opt_ctx_free(o->ctx);
+}
+
+/* Adds what the whole model shows at one node to a matrix. */
+typedef struct whole {
+    opt_ctx *ctx;
+    opt_gram gram;
+    opt_gram_scratch scratch;
+} whole;
+
+static opt_status add_rows(void *user, const opt_node *node, const float *x, int64_t n_tokens,
+                           int64_t width, int64_t pos0) {
+    whole *w = user;
+    (void)node;
+    assert_int_equal(width, w->gram.n);
+    assert_int_equal(n_tokens, CTX);
+    assert_int_equal(pos0, 0);
+    return opt_gram_add(w->ctx, opt_kern_get(w->ctx), &w->gram, x, n_tokens, &w->scratch);
+}
+
+/* The matrix of what a node reads, by running the whole model. */
+static void run_whole(opened *o, const char *node, whole *w) {
+    opt_session *s = NULL;
+    const opt_session_options options = {
+        .compute = OPT_COMPUTE_EXACT, .n_ctx = CTX, .n_batch = CTX};
+    const int idx = opt_model_find_node(o->model, node);
+    assert_true(idx >= 0);
+    *w = (whole){.ctx = o->ctx};
+    const int64_t n = opt_node_in_width(o->model, &o->model->nodes[idx], 0);
+    assert_int_equal(opt_gram_new(o->ctx, n, &w->gram), OPT_OK);
+    assert_int_equal(opt_gram_scratch_new(o->ctx, n, CTX, &w->scratch), OPT_OK);
+    assert_int_equal(opt_session_new(o->ctx, o->model, &options, &s), OPT_OK);
+    assert_int_equal(opt_session_capture(s, node, add_rows, w), OPT_OK);
+    for (int i = 0; i < WINDOWS; i++) {
+        opt_session_truncate(s, 0);
+        assert_int_equal(opt_session_eval(s, o->corpus.tokens + i * CTX, CTX, CTX, NULL, NULL),
+                         OPT_OK);
+    }
+    opt_session_free(s);
+}
+
+/* The lower triangle is what counts. */
+static void assert_same_gram(const opt_gram *a, const opt_gram *b) {
+    assert_int_equal(a->n, b->n);
+    assert_int_equal(a->n_tokens, b->n_tokens);
+    for (int64_t i = 0; i < a->n; i++) {
+        assert_memory_equal(a->sum + i * a->n, b->sum + i * b->n, (size_t)(i + 1) * sizeof(double));
+    }
+}
+
+static void check_unit(opened *o, int unit, const opt_tensor *const *replaced) {
+    static const char *const kinds[] = {"attn_q", "attn_output", "ffn_gate", "ffn_down"};
+    opt_stream *s = NULL;
+    bool *wanted = calloc((size_t)o->model->n_weights, sizeof *wanted);
+    opt_gram *grams = calloc((size_t)o->model->n_nodes, sizeof *grams);
+    int n_grams = 0;
+    assert_true(wanted != NULL && grams != NULL);
+    for (int i = 0; i < o->model->n_weights; i++) {
+        wanted[i] = o->model->weights[i].role == OPT_ROLE_LINEAR;
+    }
+    assert_int_equal(opt_stream_new(o->ctx, o->model, &o->corpus, &s), OPT_OK);
+    for (int u = -1; u < unit; u++) {
+        assert_int_equal(opt_stream_advance(s, u, replaced), OPT_OK);
+    }
+    assert_int_equal(opt_stream_collect(s, unit, wanted, grams), OPT_OK);
+    for (int k = 0; k < COUNT_OF(kinds); k++) {
+        char name[64];
+        whole w;
+        snprintf(name, sizeof name, "blk.%d.%s", unit, kinds[k]);
+        run_whole(o, name, &w);
+        const int from = o->model->nodes[opt_model_find_node(o->model, name)].in[0];
+        assert_non_null(grams[from].sum);
+        assert_same_gram(&grams[from], &w.gram);
+        opt_gram_scratch_free(o->ctx, &w.scratch);
+        opt_gram_free(o->ctx, &w.gram);
+    }
+    for (int i = 0; i < o->model->n_nodes; i++) { /* one for each distinct input, no more */
+        n_grams += grams[i].sum != NULL;
+        opt_gram_free(o->ctx, &grams[i]);
+    }
+    assert_int_equal(n_grams, COUNT_OF(kinds));
+    opt_stream_free(s);
+    free(wanted);
+    free(grams);
+}
+
+static void test_stream__sees_what_the_whole_model_sees(void **state) {
+    static const int threads[] = {1, 3};
+    (void)state;
+    for (int t = 0; t < COUNT_OF(threads); t++) {
+        for (int unit = 0; unit < 3; unit++) {
+            opened o = open_model(threads[t]);
+            assert_int_equal(o.model->n_units, 3);
+            check_unit(&o, unit, NULL);
+            close_model(&o);
+        }
+    }
+}
+
+/* Every matrix replaced by its own values in another format, put together from canonical rows: the
+ * activations stay the same, so rows went to their places. */
+static void test_stream__replaced_weights_in_source_order(void **state) {
+    opened o = open_model(2);
+    const opt_kern *k = opt_kern_get(o.ctx);
+    const int n = o.model->n_weights;
+    const opt_tensor **replaced = calloc((size_t)n, sizeof *replaced);
+    opt_tensor *tensors = calloc((size_t)n, sizeof *tensors);
+    float **data = calloc((size_t)n, sizeof *data);
+    int n_permuted = 0;
+    (void)state;
+    assert_true(replaced != NULL && tensors != NULL && data != NULL);
+    for (int i = 0; i < n; i++) {
+        const opt_weight *w = &o.model->weights[i];
+        if (w->n_dims != 2) {
+            continue;
+        }
+        const int64_t rows = w->dims[0], cols = w->dims[1];
+        data[i] = malloc((size_t)(rows * cols) * sizeof **data);
+        assert_non_null(data[i]);
+        for (int64_t r = 0; r < rows; r++) {
+            opt_weight_decode_rows(w, k, r, 1, data[i] + opt_weight_source_row(w, r) * cols);
+        }
+        n_permuted += w->permute_heads > 0;
+        tensors[i] = *w->tensor;
+        tensors[i].format = &opt_format_f32;
+        tensors[i].bytes = (size_t)(rows * cols) * sizeof(float);
+        tensors[i].data = (const uint8_t *)data[i];
+        replaced[i] = &tensors[i];
+    }
+    assert_int_equal(n_permuted, 6);
+    check_unit(&o, 2, replaced);
+    for (int i = 0; i < n; i++) {
+        free(data[i]);
+    }
+    free(data);
+    free(tensors);
+    free((void *)replaced);
+    close_model(&o);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_stream__sees_what_the_whole_model_sees),
+        cmocka_unit_test(test_stream__replaced_weights_in_source_order),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
