@@ -7,8 +7,9 @@
 typedef struct settings {
     cli_common common;
     cli_output output;
-    const char *format;
-    cli_list rules;
+    const char *format, *method;
+    cli_list rules, calib;
+    int64_t samples, ctx, seed, refine;
     unsigned width;
     bool allow_requantize;
     opt_quantize_result result;
@@ -19,10 +20,21 @@ static const cli_option options[] = {
     CLI_OUTPUT_ROWS(settings, output),
     {"format", 'f', CLI_TEXT, "NAME", "number format of the weight matrices (default q8_0)",
      offsetof(settings, format), NULL, 0, 0},
-    {"set", 0, CLI_LIST, "PATTERN:KEY=VALUE", "rule for some tensors, see below; later ones win",
+    {"method", 'm', CLI_TEXT, "NAME", "how codes are chosen: rtn or gptq (default rtn)",
+     offsetof(settings, method), NULL, 0, 0},
+    {"calib", 0, CLI_LIST, "FILE", "calibration text, plain or .jsonl; may be repeated",
+     offsetof(settings, calib), NULL, 0, 0},
+    {"samples", 0, CLI_INT, "N", "windows of calibration text (default 128)",
+     offsetof(settings, samples), NULL, 1, 1000000},
+    {"ctx", 0, CLI_INT, "N", "tokens of a window (default 512)", offsetof(settings, ctx), NULL, 2,
+     1000000},
+    {"seed", 0, CLI_INT, "N", "which windows of the text are taken (default 0)",
+     offsetof(settings, seed), NULL, 0, 0},
+    {"refine", 0, CLI_INT, "N", "rounds of refinement after gptq (default 3)",
+     offsetof(settings, refine), NULL, 0, 100},
+    {"set", 0, CLI_LIST, "RULE", "PATTERN:KEY=VALUE for some tensors; later rules win",
      offsetof(settings, rules), NULL, 0, 0},
-    {"width", 0, CLI_SET, "LIST",
-     "where a format does not fit: refuse, or any of pad,own,next (default next)",
+    {"width", 0, CLI_SET, "LIST", "if a format does not fit: refuse or pad,own,next",
      offsetof(settings, width), "refuse|pad|own|next", 0, 0},
     {"allow-requantize", 0, CLI_FLAG, NULL, "accept weights that are quantized already",
      offsetof(settings, allow_requantize), NULL, 0, 0},
@@ -32,6 +44,9 @@ static const cli_option options[] = {
 static void defaults(void *user) {
     settings *s = user;
     s->format = "q8_0";
+    s->samples = 128;
+    s->ctx = 512;
+    s->refine = 3;
     s->width = OPT_WIDTH_NEXT;
 }
 
@@ -46,7 +61,7 @@ static void print_formats(bool own) {
             continue;
         }
         n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", n > 0 ? ", " : "", name);
-        if (!own) {
+        if (!own && bits != 16 && bits != 32) { /* those say it themselves */
             n += (size_t)snprintf(names + n, sizeof names - n, " (%.3g)", bits);
         }
     }
@@ -59,11 +74,10 @@ static void notes(void) {
     printf("  ");
     print_formats(true);
     fputs("\nPATTERN is a tensor name with * and ?, a kind such as ffn_down, or role=linear,\n"
-          "embedding, head, norm or bias; KEY is format, width or method (rtn). Norms and\n"
-          "biases stay f32. The output head, or an embedding that is also the head, gets\n"
-          "q8_0 where the format has fewer bits. For --width, pad appends zeros to feed-\n"
-          "forward widths (the function stays the same), own takes an int format of as\n"
-          "many bits, next the next larger format; --dry-run names every tensor concerned.\n",
+          "embedding, head, norm or bias; KEY is format, width or method. Norms and biases\n"
+          "stay f32; an output head, or an embedding that is the head, gets at least q8_0.\n"
+          "--width: pad appends zeros to feed-forward widths (the same function), own takes\n"
+          "an int format of as many bits, next (the default) the next larger format.\n",
           stdout);
 }
 
@@ -77,6 +91,13 @@ static opt_status run(cli_job *job, void *user) {
     o.input = job->args[0];
     o.output = s->output.path;
     o.format = s->format;
+    o.method = s->method;
+    o.calib = s->calib.items;
+    o.n_calib = s->calib.n;
+    o.calib_samples = s->samples;
+    o.calib_ctx = s->ctx;
+    o.seed = (uint64_t)s->seed;
+    o.sweeps = (int)s->refine;
     o.rules = s->rules.items;
     o.n_rules = s->rules.n;
     o.width_policy = s->width;
@@ -102,16 +123,17 @@ static const cli_command commands[] = {{
     .summary = "turn a float model into a small one",
     .examples = "  quantize models/SmolLM2 -o smol-q8_0.gguf\n"
                 "  quantize models/SmolLM2 -o smol-q4_0.gguf --format q4_0 --dry-run\n"
+                "  quantize models/SmolLM2 -o smol.gguf -f q4_0 -m gptq --calib wiki.txt\n"
                 "  quantize models/SmolLM2 -o mix.gguf -f int4_g64 --set 'ffn_down:format=q8_0'\n",
     .synopsis = "MODEL -o FILE [options]",
-    .args_help = "  MODEL                   a Hugging Face directory or a float GGUF file\n"
-                 "  FILE                    a GGUF file\n",
-    .notes = notes,
+    .args_help = "  MODEL                   a Hugging Face directory or a float GGUF file\n",
+
+                     .notes = notes,
     .min_args = 1,
     .max_args = 1,
     .options = options,
     .settings_bytes = sizeof(settings),
-    .n_lists = 1,
+    .n_lists = 2,
     .defaults = defaults,
     .run = run,
     .cleanup = cleanup,

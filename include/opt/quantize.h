@@ -27,7 +27,14 @@ typedef struct opt_quantize_options {
     const char *format;       /**< format of linear weights, such as "q4_0" */
     const char *const *rules; /**< "PATTERN:key=value", later rules win */
     size_t n_rules;
-    unsigned width_policy; /**< OPT_WIDTH_* bits; 0: refuse with the list of tensors */
+    unsigned width_policy;    /**< OPT_WIDTH_* bits; 0: refuse with the list of tensors */
+    const char *method;       /**< how codes are chosen, such as "gptq"; NULL: "rtn" */
+    const char *const *calib; /**< calibration text: plain files, or .jsonl with "text" members */
+    size_t n_calib;
+    int64_t calib_samples; /**< windows of calibration text; 0: 128 */
+    int64_t calib_ctx;     /**< tokens of a window; 0: 512 */
+    uint64_t seed;         /**< chooses the windows */
+    int sweeps;            /**< rounds of refinement of methods that refine */
     bool allow_requantize; /**< accept a quantized input */
     bool force, dry_run;
 } opt_quantize_options;
@@ -39,8 +46,16 @@ typedef struct opt_tensor_result {
     const char *note; /**< "" or why the format differs from what was asked for */
     int64_t n_rows, n_cols;
     uint64_t source_bytes, bytes;
-    double rmse;      /**< against the float weights; NaN before the run */
-    double rel_error; /**< sum (w-w')^2 / sum w^2; NaN before the run */
+    double rmse;        /**< against the float weights; NaN before the run */
+    double rel_error;   /**< sum (w-w')^2 / sum w^2; NaN before the run */
+    const char *method; /**< how the codes were chosen; "" if it is not quantized */
+    /** Mean square error of the layer's outputs on the calibration tokens over their mean square:
+     * as written, and for the solver's grid rounded to nearest; NaN where they were not measured.
+     */
+    double output_error, output_error_nearest;
+    double damping; /**< share of the mean diagonal added to factor the Gram matrix; NaN: none */
+    int64_t n_dead; /**< input columns that were zero in calibration */
+    int64_t n_calib_tokens; /**< 0: the tensor was not calibrated */
 } opt_tensor_result;
 
 typedef struct opt_quantize_result {
@@ -68,6 +83,9 @@ OPT_MUST_USE opt_status opt_pack(opt_ctx *ctx, const opt_pack_options *options,
 
 void opt_quantize_result_free(opt_quantize_result *result);
 
+/** Walks the methods: name and help of row i, and whether it needs calibration text; false behind
+ * the last. */
+bool opt_quantize_method(int i, const char **name, const char **help, bool *needs_calib);
 /** Walks the formats that quantize can write: name and help of row i; false behind the last. */
 bool opt_quantize_format(int i, const char **name, const char **help, double *bits_per_weight);
 

@@ -5,6 +5,7 @@
  */
 #include "flow/emit.h"
 
+#include <limits.h>
 #include <math.h>
 #include <string.h>
 
@@ -21,6 +22,8 @@ typedef struct piece {
     int64_t row0, n_rows;
     size_t off, bytes; /* in the window's buffer */
     double err, ref;   /* sum (w - w')^2, sum w^2 */
+    /* The same on the outputs of calibrated tensors: see opt_hessian_energy. */
+    double out_err, out_nearest, out_ref;
 } piece;
 
 typedef struct window {
@@ -47,8 +50,11 @@ typedef struct engine {
     window *current, *previous; /* previous: encoded, not yet written; NULL at the start */
     int64_t next_tensor, next_row;
     struct {
-        double err, ref;
-    } * sums; /* [plan->n], in order of tiles */
+        double err, ref, out_err, out_nearest, out_ref;
+    } * sums;                     /* [plan->n], in order of tiles */
+    opt_calibration *calibration; /* NULL: none */
+    int sweeps;
+    int unit; /* whose tensors are being encoded */
     double done_bytes, total_bytes;
 } engine;
 
@@ -79,6 +85,10 @@ static void buffer_bytes(const opt_plan *plan, size_t *window_bytes, size_t *met
         all += (uint64_t)t->n_rows * t->row_bytes;
         if (t->method != NULL && t->method->scratch_bytes != NULL) {
             const size_t need = t->method->scratch_bytes(t->format, rows, t->n_cols);
+            *method = need > *method ? need : *method;
+        }
+        if (opt_calibrates(t)) { /* what its error is measured with */
+            const size_t need = (size_t)(rows * t->n_cols) * sizeof(float);
             *method = need > *method ? need : *method;
         }
     }
@@ -167,9 +177,15 @@ static void load_tile(const engine *e, const opt_plan_tensor *t, const piece *p,
     memset(w + n * t->n_cols, 0, (size_t)((p->n_rows - n) * t->n_cols) * sizeof *w);
 }
 
+/** The Hessian that a tensor is solved with, or NULL. */
+static const opt_hessian *hessian_of(const engine *e, int64_t tensor) {
+    return e->calibration != NULL ? opt_calibration_hessian(e->calibration, tensor) : NULL;
+}
+
 /** Encodes a loaded tile: by the tensor's method, or element by element into a plain format. */
-static opt_status encode_rows(const engine *e, const opt_plan_tensor *t, const piece *p,
-                              const scratch *s, uint8_t *dst) {
+static opt_status encode_rows(const engine *e, const opt_plan_tensor *t, piece *p, const scratch *s,
+                              uint8_t *dst) {
+    const opt_hessian *h = hessian_of(e, p->tensor);
     if (t->method == NULL) {
         opt_format_encode_rows(t->format, e->kern, s->w, NULL, dst, p->n_rows, t->n_cols);
         return OPT_OK;
@@ -178,12 +194,30 @@ static opt_status encode_rows(const engine *e, const opt_plan_tensor *t, const p
         .format = t->format,
         .kern = e->kern,
         .w = s->w,
+        .importance = h != NULL ? h->diag : NULL,
+        .hessian = h,
+        .sweeps = e->sweeps,
+        .nearest = &p->out_nearest,
         .n_rows = p->n_rows,
         .n_cols = t->n_cols,
         .row_bytes = t->row_bytes,
         .dst = dst,
     };
+    p->out_nearest = NAN;
     return t->method->solve(e->plan->ctx, &job, s->method);
+}
+
+/** Measures the tile on the calibration tokens; overwrites s->back. */
+static void add_output_error(const engine *e, const opt_plan_tensor *t, piece *p, scratch *s) {
+    const opt_hessian *h = hessian_of(e, p->tensor);
+    if (h == NULL) {
+        return;
+    }
+    p->out_ref = opt_hessian_energy(h, e->kern, s->w, p->n_rows, s->method);
+    for (int64_t i = 0; i < p->n_rows * t->n_cols; i++) {
+        s->back[i] = s->w[i] - s->back[i];
+    }
+    p->out_err = opt_hessian_energy(h, e->kern, s->back, p->n_rows, s->method);
 }
 
 static opt_status encode_piece(engine *e, piece *p, scratch *s) {
@@ -211,6 +245,10 @@ static opt_status encode_piece(engine *e, piece *p, scratch *s) {
                           s->back + r * t->n_cols, t->n_cols);
     }
     add_error(s->w, s->back, n, &p->err, &p->ref);
+    add_output_error(e, t, p, s);
+    if (e->calibration != NULL) {
+        opt_calibration_keep(e->calibration, p->tensor, p->row0, p->n_rows, dst);
+    }
 done:
     return st;
 }
@@ -223,6 +261,9 @@ static opt_status write_window(engine *e, const window *w) {
         OPT_TRY(opt_gguf_append(e->writer, p->tensor, w->bytes + p->off, p->bytes));
         e->sums[p->tensor].err += p->err;
         e->sums[p->tensor].ref += p->ref;
+        e->sums[p->tensor].out_err += p->out_err;
+        e->sums[p->tensor].out_nearest += p->out_nearest;
+        e->sums[p->tensor].out_ref += p->out_ref;
     }
 done:
     return st;
@@ -237,7 +278,10 @@ static opt_status run_tile(void *user, int64_t tile, int worker) {
     return encode_piece(e, &e->current->pieces[tile - 1], &e->scratch[worker]);
 }
 
-/** Fills a window with the next tiles of the sequence; empty at the end. */
+static int next_unit(const engine *e) { return e->plan->tensors[e->next_tensor].weight->unit; }
+
+/** Fills a window with the next tiles of the sequence; empty at the end. With calibration all are
+ * of the unit that was entered. */
 static void fill_window(engine *e, window *w) {
     w->n = 0;
     w->used = 0;
@@ -245,7 +289,8 @@ static void fill_window(engine *e, window *w) {
         const opt_plan_tensor *t = &e->plan->tensors[e->next_tensor];
         const int64_t rows = opt_min_i64(t->tile_rows, t->n_rows - e->next_row);
         const size_t bytes = (size_t)rows * t->row_bytes;
-        if (w->used + bytes > e->window_bytes) {
+        if (w->used + bytes > e->window_bytes ||
+            (e->calibration != NULL && next_unit(e) != e->unit)) {
             break;
         }
         w->pieces[w->n++] = (piece){.tensor = e->next_tensor,
@@ -277,6 +322,10 @@ static opt_status run_windows(engine *e, const char *step) {
     opt_status st = OPT_OK;
     for (int turn = 0;; turn ^= 1) {
         window *w = &e->windows[turn];
+        if (e->calibration != NULL && e->next_tensor < e->plan->n && next_unit(e) != e->unit) {
+            e->unit = next_unit(e);
+            OPT_TRY(opt_calibration_enter(e->calibration, e->unit));
+        }
         fill_window(e, w);
         e->current = w;
         OPT_TRY(opt_parallel_for(e->plan->ctx, w->n + 1, run_tile, e));
@@ -344,6 +393,11 @@ static void fill_errors(engine *e) {
         const double n = (double)t->src_rows * (double)t->src_cols;
         t->rmse = n > 0 ? sqrt(e->sums[i].err / n) : 0;
         t->rel_error = e->sums[i].ref > 0 ? e->sums[i].err / e->sums[i].ref : 0;
+        if (t->n_calib_tokens > 0) {
+            const double ref = e->sums[i].out_ref;
+            t->output_error = ref > 0 ? e->sums[i].out_err / ref : 0;
+            t->output_error_nearest = ref > 0 ? e->sums[i].out_nearest / ref : 0;
+        }
     }
 }
 
@@ -363,6 +417,9 @@ opt_status opt_emit(opt_plan *plan, const opt_emit_options *options) {
         return OPT_ERR_MEMORY;
     }
     e->plan = plan;
+    e->calibration = options->calibration;
+    e->sweeps = options->sweeps;
+    e->unit = INT_MIN;
     e->kern = opt_kern_get(plan->ctx);
     OPT_TRY_PTR(e->kern);
     OPT_TRY(engine_alloc(e));

@@ -2,12 +2,15 @@
 #ifndef OPT_FLOW_EMIT_H
 #define OPT_FLOW_EMIT_H
 
+#include "flow/calibrate.h"
 #include "flow/plan.h"
 
 typedef struct opt_emit_options {
     const char *output;
     bool force;
-    const char *step; /* name of the progress step */
+    const char *step;             /* name of the progress step */
+    opt_calibration *calibration; /* NULL: none */
+    int sweeps;                   /* of methods that refine */
 } opt_emit_options;
 
 /** Bytes that the engine allocates beyond the writer's header. */

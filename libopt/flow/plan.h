@@ -28,6 +28,9 @@ typedef struct opt_plan_tensor {
     int64_t tile_rows; /* rows encoded together: depends on the shape only */
     const char *note; /* "" or why the format is not the one asked for; lives in the plan's arena */
     double rmse, rel_error;
+    /* Calibrated tensors; NaN and 0 otherwise. Errors are relative to the mean square output. */
+    double output_error, output_error_nearest, damping;
+    int64_t n_dead, n_calib_tokens;
 } opt_plan_tensor;
 
 typedef struct opt_plan {

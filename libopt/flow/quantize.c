@@ -5,11 +5,13 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "flow/calibrate.h"
 #include "flow/emit.h"
 #include "flow/runner.h"
 #include "flow/width.h"
 #include "opt/text.h"
 #include "recipe/rules.h"
+#include "solve/rows.h"
 
 enum { KEY_FORMAT, KEY_METHOD, KEY_WIDTH, N_KEYS };
 
@@ -24,9 +26,12 @@ typedef struct job {
     opt_rules *rules;
     const opt_format *format;
     opt_plan *plan;
-    struct choice *choices; /* [n_weights] */
-    opt_pad_side *sides;    /* [n_weights] */
-    int64_t ff_padded;      /* feed-forward width with padding; 0: as it is */
+    struct choice *choices;         /* [n_weights] */
+    opt_pad_side *sides;            /* [n_weights] */
+    int64_t ff_padded;              /* feed-forward width with padding; 0: as it is */
+    const opt_quant_method *method; /* of weights that no rule speaks about */
+    opt_calibration_options calib;  /* n_paths 0: none */
+    opt_calibration *calibration;
 } job;
 
 /** What the rules and defaults say about one weight, before its width is looked at. */
@@ -90,10 +95,16 @@ static opt_status check_format(opt_ctx *ctx, const char *rule, const char *value
 }
 
 static opt_status check_method(opt_ctx *ctx, const char *rule, const char *value) {
-    return opt_quant_method_by_name(value) != NULL
-               ? OPT_OK
-               : opt_fail(ctx, OPT_ERR_USAGE, rule, "unknown method '%s'; there is %s", value,
-                          opt_quant_methods[0]->name);
+    char names[256] = "";
+    size_t n = 0;
+    if (opt_quant_method_by_name(value) != NULL) {
+        return OPT_OK;
+    }
+    for (int i = 0; opt_quant_methods[i] != NULL && n < sizeof names - 32; i++) {
+        n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", i > 0 ? ", " : "",
+                              opt_quant_methods[i]->name);
+    }
+    return opt_fail(ctx, OPT_ERR_USAGE, rule, "unknown method '%s'; there are %s", value, names);
 }
 
 /** "refuse", "pad", "own", "next", joined by '+' (a comma separates keys in a rule). */
@@ -172,7 +183,7 @@ static opt_status choose(job *j, const opt_weight *w, choice *c) {
     const char *values[OPT_RULE_MAX_KEYS];
     OPT_TRY(fill_target(j, w, &target));
     opt_rules_resolve(j->rules, &target, values);
-    *c = (choice){default_format(j, w), opt_quant_methods[0], j->options->width_policy, ""};
+    *c = (choice){default_format(j, w), j->method, j->options->width_policy, ""};
     if (values[KEY_FORMAT] != NULL) {
         const opt_format *f = opt_format_by_name(values[KEY_FORMAT]);
         if (is_quant(f) && !is_matrix(w)) {
@@ -225,6 +236,28 @@ done:
     return st;
 }
 
+/** A tensor for which there is no Hessian: the method gives way to round to nearest where it may.
+ */
+static opt_status settle_method(const job *j, const opt_plan_tensor *t) {
+    const bool needs = t->method != NULL && (t->method->needs & OPT_NEEDS_HESSIAN) != 0;
+    if (opt_calibrates(t) && j->calib.n_paths > 0) {
+        if (t->n_rows != t->src_rows || t->n_cols != t->src_cols) {
+            return opt_fail(j->ctx, OPT_ERR_UNSUPPORTED, t->weight->name,
+                            "padded tensors cannot be calibrated yet; allow own or next with "
+                            "--width instead of pad");
+        }
+        return !needs || opt_rows_supports(t->format)
+                   ? OPT_OK
+                   : opt_fail(j->ctx, OPT_ERR_UNSUPPORTED, t->weight->name,
+                              "method %s does not work with %s yet", t->method->name,
+                              t->format->name);
+    }
+    return needs && opt_calibrates(t)
+               ? opt_fail(j->ctx, OPT_ERR_USAGE, t->weight->name,
+                          "method %s needs calibration text: --calib FILE", t->method->name)
+               : OPT_OK;
+}
+
 /** Adds one weight to the plan, its width problem solved as far as the policy allows. */
 static opt_status plan_weight(job *j, int i) {
     opt_status st = OPT_OK;
@@ -262,7 +295,17 @@ static opt_status plan_weight(job *j, int i) {
                  "%s stores blocks of %lld, rows have %lld elements: stored as %s", wanted->name,
                  (long long)wanted->block_elems, (long long)n_cols, c->format->name);
     }
+    const bool in_block = w->unit >= 0 && w->role == OPT_ROLE_LINEAR && w->n_dims == 2;
+    if (is_quant(c->format) && !in_block && (c->method->needs & OPT_NEEDS_HESSIAN) != 0) {
+        c->method = opt_quant_methods[0];
+        if (note[0] == 0) {
+            snprintf(note, sizeof note,
+                     "outside the blocks nothing is calibrated yet: rounded to "
+                     "nearest");
+        }
+    }
     OPT_TRY(opt_plan_add(j->plan, w, c->format, c->method, n_rows, n_cols, note));
+    OPT_TRY(settle_method(j, &j->plan->tensors[j->plan->n - 1]));
 done:
     return st;
 }
@@ -290,7 +333,12 @@ static opt_status put_provenance(const job *j) {
     opt_str rules = {0};
     opt_kv *kv = j->plan->kv;
     OPT_TRY(opt_kv_set_str(kv, "lathe.quantize.format", j->format->name));
-    OPT_TRY(opt_kv_set_str(kv, "lathe.quantize.method", opt_quant_methods[0]->name));
+    OPT_TRY(opt_kv_set_str(kv, "lathe.quantize.method", j->method->name));
+    if (j->calib.n_paths > 0) {
+        OPT_TRY(
+            opt_kv_set_u64(kv, "lathe.quantize.calibration_windows", (uint64_t)j->calib.n_windows));
+        OPT_TRY(opt_kv_set_u64(kv, "lathe.quantize.calibration_context", (uint64_t)j->calib.n_ctx));
+    }
     for (size_t i = 0; i < j->options->n_rules; i++) {
         OPT_TRY(opt_str_printf(j->ctx, &rules, "%s%s", i > 0 ? "\n" : "", j->options->rules[i]));
     }
@@ -337,6 +385,68 @@ done:
     return st;
 }
 
+bool opt_quantize_method(int i, const char **name, const char **help, bool *needs_calib) {
+    for (int k = 0; opt_quant_methods[k] != NULL; k++) {
+        if (k == i) {
+            *name = opt_quant_methods[k]->name;
+            *help = opt_quant_methods[k]->help;
+            *needs_calib = (opt_quant_methods[k]->needs & OPT_NEEDS_HESSIAN) != 0;
+            return true;
+        }
+    }
+    return false;
+}
+
+/** Looks at the method and at what it is given. */
+static opt_status read_calibration(job *j) {
+    opt_status st = OPT_OK;
+    const opt_quantize_options *o = j->options;
+    j->method = opt_quant_methods[0];
+    if (o->method != NULL) {
+        OPT_TRY(check_method(j->ctx, "--method", o->method));
+        j->method = opt_quant_method_by_name(o->method);
+    }
+    j->calib = (opt_calibration_options){
+        .paths = o->calib,
+        .n_paths = o->n_calib,
+        .n_windows = o->calib_samples > 0 ? o->calib_samples : 128,
+        .n_ctx = o->calib_ctx > 0 ? o->calib_ctx : 512,
+        .seed = o->seed,
+    };
+done:
+    return st;
+}
+
+/** What the job will hold at once beside the checkpoint's headers. */
+static uint64_t planned_bytes(const job *j) {
+    return opt_emit_bytes(j->plan) +
+           (j->calib.n_paths > 0 ? opt_calibration_bytes(j->plan, &j->calib) : 0);
+}
+
+static opt_status run_emit(job *j) {
+    opt_status st = OPT_OK;
+    const opt_quantize_options *o = j->options;
+    const uint64_t limit = opt_ctx_max_memory(j->ctx), need = planned_bytes(j);
+    OPT_REQUIRE(limit == 0 || need <= limit || j->calib.n_paths == 0, j->ctx, OPT_ERR_MEMORY,
+                "--max-memory",
+                "%llu bytes are needed (%lld windows of %lld tokens), %llu are allowed",
+                (unsigned long long)need, (long long)j->calib.n_windows, (long long)j->calib.n_ctx,
+                (unsigned long long)limit);
+    if (j->calib.n_paths > 0) {
+        OPT_TRY(opt_calibration_new(j->plan, j->opened.tokenizer, &j->calib, &j->calibration));
+    }
+    const opt_emit_options emit = {
+        .output = o->output,
+        .force = o->force,
+        .step = "quantizing",
+        .calibration = j->calibration,
+        .sweeps = o->sweeps,
+    };
+    OPT_TRY(opt_emit(j->plan, &emit));
+done:
+    return st;
+}
+
 opt_status opt_quantize(opt_ctx *ctx, const opt_quantize_options *options,
                         opt_quantize_result *result) {
     opt_status st = OPT_OK;
@@ -348,6 +458,7 @@ opt_status opt_quantize(opt_ctx *ctx, const opt_quantize_options *options,
     OPT_TRY(find_format(ctx, "--format", options->format, &j.format));
     OPT_TRY(
         opt_rules_parse(ctx, options->rules, options->n_rules, rule_keys, rule_roles, &j.rules));
+    OPT_TRY(read_calibration(&j));
     OPT_TRY(opt_open(ctx, options->input, &j.opened));
     OPT_TRY(make_plan(&j));
     if (options->output != NULL) {
@@ -356,13 +467,10 @@ opt_status opt_quantize(opt_ctx *ctx, const opt_quantize_options *options,
     OPT_TRY(opt_plan_result(j.plan, result)); /* nothing may fail behind the rename */
     have_result = true;
     if (!options->dry_run) {
-        const opt_emit_options emit = {
-            .output = options->output, .force = options->force, .step = "quantizing"};
-        OPT_TRY(opt_emit(j.plan, &emit));
+        OPT_TRY(run_emit(&j));
         opt_plan_result_errors(j.plan, result);
     }
-    result->peak_memory =
-        opt_ctx_peak_memory(ctx) + (options->dry_run ? opt_emit_bytes(j.plan) : 0);
+    result->peak_memory = opt_ctx_peak_memory(ctx) + (options->dry_run ? planned_bytes(&j) : 0);
     result->seconds = opt_flow_seconds() - start;
     have_result = false; /* it is the caller's */
 done:

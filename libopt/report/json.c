@@ -62,6 +62,16 @@ static void put_tensor(opt_jsonw *w, const opt_tensor_result *t) {
     put_u64(w, "bytes", t->bytes);
     put_f64(w, "rmse", t->rmse);
     put_f64(w, "relative_error", t->rel_error);
+    if (t->method[0] != 0) {
+        put_str(w, "method", t->method);
+    }
+    if (t->n_calib_tokens > 0) {
+        put_i64(w, "calibration_tokens", t->n_calib_tokens);
+        put_i64(w, "dead_columns", t->n_dead);
+        put_f64(w, "damping", t->damping);
+        put_f64(w, "output_error", t->output_error);
+        put_f64(w, "output_error_nearest", t->output_error_nearest);
+    }
     put_str(w, "note", t->note);
     opt_jsonw_end_object(w);
 }

@@ -1,0 +1,306 @@
+#include "flow/calibrate.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/num.h"
+
+struct opt_calibration {
+    opt_ctx *ctx;
+    opt_plan *plan;
+    opt_corpus corpus;
+    opt_stream *stream;
+    int unit;        /* that was entered last */
+    int stream_unit; /* whose inputs the stream holds; -1: the embedding has not run */
+
+    opt_gram *grams;                 /* [n_nodes] */
+    opt_hessian **hessians;          /* [n_nodes], by the node that a linear node reads */
+    int *input_of;                   /* [n_weights] that node, or -1 */
+    const opt_plan_tensor **planned; /* [n_weights] */
+    opt_tensor *kept;                /* [n_weights]: tensors as written, in source order */
+    const opt_tensor **replaced;     /* [n_weights] into kept, or NULL */
+    bool *wanted;                    /* [n_weights] of the unit */
+};
+
+static int weight_index(const opt_plan *plan, const opt_plan_tensor *t) {
+    return (int)(t->weight - plan->model->weights);
+}
+
+static bool wants_hessian(const opt_plan_tensor *t) {
+    return t->method != NULL && (t->method->needs & (OPT_NEEDS_HESSIAN | OPT_USES_HESSIAN)) != 0;
+}
+
+bool opt_calibrates(const opt_plan_tensor *t) {
+    return wants_hessian(t) && t->weight->unit >= 0 && t->weight->role == OPT_ROLE_LINEAR &&
+           t->weight->n_dims == 2;
+}
+
+/* Whether later units must see a tensor as it was written and not as the source has it. */
+static bool keeps(const opt_plan_tensor *t) {
+    return t->action != OPT_ACTION_COPY && t->weight->n_dims == 2 &&
+           (t->weight->role == OPT_ROLE_LINEAR || t->weight->role == OPT_ROLE_EMBEDDING) &&
+           t->n_rows == t->src_rows && t->n_cols == t->src_cols;
+}
+
+static opt_status alloc_tables(opt_calibration *c) {
+    opt_status st = OPT_OK;
+    const opt_model *m = c->plan->model;
+    const size_t n_nodes = (size_t)m->n_nodes, n_weights = (size_t)m->n_weights;
+    OPT_TRY_PTR(c->grams = opt_alloc_zero(c->ctx, n_nodes * sizeof *c->grams));
+    OPT_TRY_PTR(c->hessians = opt_alloc_zero(c->ctx, n_nodes * sizeof *c->hessians));
+    OPT_TRY_PTR(c->input_of = opt_alloc_zero(c->ctx, n_weights * sizeof *c->input_of));
+    OPT_TRY_PTR(c->planned = opt_alloc_zero(c->ctx, n_weights * sizeof *c->planned));
+    OPT_TRY_PTR(c->kept = opt_alloc_zero(c->ctx, n_weights * sizeof *c->kept));
+    OPT_TRY_PTR(c->replaced = opt_alloc_zero(c->ctx, n_weights * sizeof *c->replaced));
+    OPT_TRY_PTR(c->wanted = opt_alloc_zero(c->ctx, n_weights * sizeof *c->wanted));
+    for (int i = 0; i < m->n_weights; i++) {
+        c->input_of[i] = -1;
+    }
+    for (int i = 0; i < m->n_nodes; i++) {
+        if (m->nodes[i].op == &opt_op_linear) {
+            c->input_of[m->nodes[i].weights[0]] = m->nodes[i].in[0];
+        }
+    }
+    for (int64_t i = 0; i < c->plan->n; i++) {
+        c->planned[weight_index(c->plan, &c->plan->tensors[i])] = &c->plan->tensors[i];
+    }
+done:
+    return st;
+}
+
+opt_status opt_calibration_new(opt_plan *plan, const opt_tokenizer *tokenizer,
+                               const opt_calibration_options *options, opt_calibration **out) {
+    opt_status st = OPT_OK;
+    opt_ctx *ctx = plan->ctx;
+    opt_calibration *c = opt_alloc_zero(ctx, sizeof *c);
+    OPT_TRY_PTR(c);
+    c->ctx = ctx;
+    c->plan = plan;
+    c->unit = c->stream_unit = -2;
+    OPT_REQUIRE(tokenizer != NULL, ctx, OPT_ERR_USAGE, plan->model->name,
+                "the model has no tokenizer, so it cannot read calibration text");
+    const int64_t n_train = plan->model->hp.n_ctx_train;
+    OPT_REQUIRE(n_train == 0 || options->n_ctx <= n_train, ctx, OPT_ERR_USAGE, "--ctx",
+                "windows of %lld tokens are longer than the model's context of %lld",
+                (long long)options->n_ctx, (long long)n_train);
+    OPT_TRY(alloc_tables(c));
+    OPT_TRY(opt_corpus_read(ctx, tokenizer, options->paths, options->n_paths, options->n_windows,
+                            options->n_ctx, options->seed, &c->corpus));
+    OPT_TRY(opt_stream_new(ctx, plan->model, &c->corpus, &c->stream));
+    *out = c;
+    c = NULL;
+done:
+    opt_calibration_free(c);
+    return st;
+}
+
+static void free_unit(opt_calibration *c) {
+    for (int i = 0; c->hessians != NULL && i < c->plan->model->n_nodes; i++) {
+        opt_hessian_free(c->hessians[i]);
+        c->hessians[i] = NULL;
+    }
+    for (int i = 0; c->grams != NULL && i < c->plan->model->n_nodes; i++) {
+        opt_gram_free(c->ctx, &c->grams[i]);
+    }
+}
+
+static void free_kept(opt_calibration *c) {
+    for (int i = 0; c->kept != NULL && i < c->plan->model->n_weights; i++) {
+        opt_free(c->ctx, (void *)(uintptr_t)c->kept[i].data);
+        c->kept[i].data = NULL;
+        c->replaced[i] = NULL;
+    }
+}
+
+void opt_calibration_free(opt_calibration *c) {
+    if (c != NULL) {
+        free_unit(c);
+        free_kept(c);
+        opt_stream_free(c->stream);
+        opt_corpus_free(c->ctx, &c->corpus);
+        opt_free(c->ctx, c->grams);
+        opt_free(c->ctx, c->hessians);
+        opt_free(c->ctx, c->input_of);
+        opt_free(c->ctx, c->planned);
+        opt_free(c->ctx, c->kept);
+        opt_free(c->ctx, c->replaced);
+        opt_free(c->ctx, c->wanted);
+        opt_free(c->ctx, c);
+    }
+}
+
+/* Room for the unit's tensors as they will be written. */
+static opt_status reserve_kept(opt_calibration *c, int unit) {
+    opt_status st = OPT_OK;
+    const opt_model *m = c->plan->model;
+    for (int i = 0; i < m->n_weights; i++) {
+        const opt_plan_tensor *t = c->planned[i];
+        if (m->weights[i].unit != unit || t == NULL || !keeps(t)) {
+            continue;
+        }
+        opt_tensor *k = &c->kept[i];
+        *k = *m->weights[i].tensor;
+        k->format = t->format;
+        k->bytes = (size_t)t->n_rows * t->row_bytes;
+        k->data = opt_alloc(c->ctx, k->bytes);
+        OPT_TRY_PTR(k->data);
+        c->replaced[i] = k;
+    }
+done:
+    return st;
+}
+
+/* Says in the plan, and in warnings, what the text was worth to a tensor. */
+static void describe(opt_calibration *c, opt_plan_tensor *t, const opt_hessian *h) {
+    t->damping = h->factor != NULL ? h->damping : NAN;
+    t->n_dead = h->n_dead;
+    t->n_calib_tokens = h->n_tokens;
+    if (h->n_tokens < h->n) {
+        opt_warn(c->ctx, t->weight->name,
+                 "%lld calibration tokens for %lld columns: the Gram matrix is singular",
+                 (long long)h->n_tokens, (long long)h->n);
+    }
+    if (h->n_dead > 0) {
+        opt_warn(c->ctx, t->weight->name, "%lld of %lld input columns are always zero",
+                 (long long)h->n_dead, (long long)h->n);
+    }
+    if (h->factor != NULL && h->n_tries > 1) {
+        opt_warn(c->ctx, t->weight->name, "the Gram matrix needed a damping of %g (%d tries)",
+                 h->damping, h->n_tries);
+    }
+}
+
+static opt_status make_hessians(opt_calibration *c, int unit) {
+    opt_status st = OPT_OK;
+    const opt_model *m = c->plan->model;
+    for (int node = 0; node < m->n_nodes; node++) {
+        opt_gram *g = &c->grams[node];
+        bool with_factor = false;
+        const char *name = m->nodes[node].name;
+        for (int i = 0; g->sum != NULL && i < m->n_weights; i++) {
+            if (c->wanted[i] && c->input_of[i] == node &&
+                (c->planned[i]->method->needs & OPT_NEEDS_HESSIAN) != 0) {
+                with_factor = true;
+            }
+        }
+        if (g->sum != NULL) {
+            OPT_TRY(opt_hessian_new(c->ctx, name, g->sum, g->n, g->n_tokens, with_factor,
+                                    &c->hessians[node]));
+            opt_gram_free(c->ctx, g);
+        }
+    }
+    for (int64_t i = 0; i < c->plan->n; i++) {
+        opt_plan_tensor *t = &c->plan->tensors[i];
+        const opt_hessian *h = t->weight->unit == unit ? opt_calibration_hessian(c, i) : NULL;
+        if (h != NULL) {
+            describe(c, t, h);
+        }
+    }
+done:
+    return st;
+}
+
+/* Lets the text run through everything before a unit, as it was written. */
+static opt_status advance_to(opt_calibration *c, int unit) {
+    opt_status st = OPT_OK;
+    while (c->stream_unit < unit) {
+        if (c->stream_unit >= -1) {
+            OPT_TRY(opt_stream_advance(c->stream, c->stream_unit, c->replaced));
+        }
+        c->stream_unit++;
+    }
+done:
+    return st;
+}
+
+opt_status opt_calibration_enter(opt_calibration *c, int unit) {
+    opt_status st = OPT_OK;
+    const opt_model *m = c->plan->model;
+    if (unit == c->unit || unit < c->stream_unit) { /* also what stands behind the blocks */
+        free_unit(c);
+        c->unit = unit;
+        return OPT_OK;
+    }
+    free_unit(c);
+    OPT_TRY(advance_to(c, unit));
+    free_kept(c);
+    OPT_TRY(reserve_kept(c, unit));
+    c->unit = unit;
+    bool any = false;
+    for (int i = 0; i < m->n_weights; i++) {
+        c->wanted[i] = m->weights[i].unit == unit && c->planned[i] != NULL &&
+                       opt_calibrates(c->planned[i]) && c->input_of[i] >= 0;
+        any = any || c->wanted[i];
+    }
+    if (any) {
+        OPT_TRY(opt_stream_collect(c->stream, unit, c->wanted, c->grams));
+        OPT_TRY(make_hessians(c, unit));
+    }
+done:
+    return st;
+}
+
+const opt_hessian *opt_calibration_hessian(const opt_calibration *c, int64_t i) {
+    const int w = weight_index(c->plan, &c->plan->tensors[i]);
+    return c->wanted[w] && c->input_of[w] >= 0 ? c->hessians[c->input_of[w]] : NULL;
+}
+
+void opt_calibration_keep(opt_calibration *c, int64_t i, int64_t row0, int64_t n_rows,
+                          const uint8_t *rows) {
+    const opt_plan_tensor *t = &c->plan->tensors[i];
+    const opt_tensor *k = c->replaced[weight_index(c->plan, t)];
+    for (int64_t r = 0; k != NULL && r < n_rows; r++) {
+        uint8_t *dst = (uint8_t *)(uintptr_t)k->data; /* ours: allocated by reserve_kept */
+        memcpy(dst + (size_t)opt_weight_source_row(t->weight, row0 + r) * t->row_bytes,
+               rows + (size_t)r * t->row_bytes, t->row_bytes);
+    }
+}
+
+/* The most that the tensors of one unit, or its Hessians, take. */
+typedef struct unit_bytes {
+    uint64_t kept, hessians, grams, scratch;
+} unit_bytes;
+
+static unit_bytes bytes_of_unit(const opt_plan *plan, int unit) {
+    unit_bytes b = {0};
+    const opt_model *m = plan->model;
+    for (int64_t i = 0; i < plan->n; i++) {
+        const opt_plan_tensor *t = &plan->tensors[i];
+        if (t->weight->unit == unit && keeps(t)) {
+            b.kept += (uint64_t)t->n_rows * t->row_bytes;
+        }
+    }
+    for (int node = 0; node < m->n_nodes; node++) { /* every input once */
+        bool read = false, with_factor = false;
+        for (int64_t i = 0; i < plan->n; i++) {
+            const opt_plan_tensor *t = &plan->tensors[i];
+            bool reads = false;
+            for (int j = node + 1; t->weight->unit == unit && opt_calibrates(t) && j < m->n_nodes;
+                 j++) {
+                reads = reads || (m->nodes[j].op == &opt_op_linear && m->nodes[j].in[0] == node &&
+                                  m->nodes[j].weights[0] == weight_index(plan, t));
+            }
+            read = read || reads;
+            with_factor = with_factor || (reads && (t->method->needs & OPT_NEEDS_HESSIAN) != 0);
+        }
+        if (read) {
+            uint64_t kept, scratch;
+            opt_hessian_bytes(m->nodes[node].width, with_factor, &kept, &scratch);
+            b.hessians += kept;
+            b.grams += opt_gram_bytes(m->nodes[node].width);
+            b.scratch = scratch > b.scratch ? scratch : b.scratch;
+        }
+    }
+    return b;
+}
+
+uint64_t opt_calibration_bytes(const opt_plan *plan, const opt_calibration_options *options) {
+    uint64_t most = 0;
+    for (int unit = -1; unit < plan->model->n_units && unit < 1; unit++) { /* blocks are alike */
+        const unit_bytes b = bytes_of_unit(plan, unit);
+        const uint64_t collecting = b.kept + b.grams + b.hessians + b.scratch;
+        most = collecting > most ? collecting : most;
+    }
+    return most + opt_stream_bytes(plan->model, options->n_windows, options->n_ctx,
+                                   opt_ctx_n_threads(plan->ctx));
+}

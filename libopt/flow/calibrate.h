@@ -1,0 +1,44 @@
+/**
+ * Calibration beside the engine of flow/emit.h: before the tensors of a block are solved, the
+ * calibration text has run through all blocks before it, as they were written; and through the
+ * block itself, for the Gram matrices of its inputs.
+ */
+#ifndef OPT_FLOW_CALIBRATE_H
+#define OPT_FLOW_CALIBRATE_H
+
+#include "calib/stream.h"
+#include "flow/plan.h"
+
+typedef struct opt_calibration_options {
+    const char *const *paths; /* [n_paths] */
+    size_t n_paths;
+    int64_t n_windows, n_ctx;
+    uint64_t seed;
+} opt_calibration_options;
+
+typedef struct opt_calibration opt_calibration;
+
+/** Whether a tensor of the plan is calibrated: a matrix of a block, solved by a method that wants
+ * it. */
+bool opt_calibrates(const opt_plan_tensor *t);
+
+/** Reads the text and reserves the activations. Errors: IO, INPUT, MEMORY, USAGE, UNSUPPORTED. */
+OPT_MUST_USE opt_status opt_calibration_new(opt_plan *plan, const opt_tokenizer *tokenizer,
+                                            const opt_calibration_options *options,
+                                            opt_calibration **out);
+void opt_calibration_free(opt_calibration *c);
+
+/** Comes before the first tile of the first tensor of a unit; units come in file order. Fills what
+ * the plan says about calibration. Called by one thread. */
+OPT_MUST_USE opt_status opt_calibration_enter(opt_calibration *c, int unit);
+/** The Hessian of plan tensor i, whose unit was entered; NULL if it is not calibrated. */
+const opt_hessian *opt_calibration_hessian(const opt_calibration *c, int64_t i);
+/** Takes encoded rows [n_rows] of plan tensor i, so that later units see them. Thread-safe for
+ * different rows. */
+void opt_calibration_keep(opt_calibration *c, int64_t i, int64_t row0, int64_t n_rows,
+                          const uint8_t *rows);
+
+/** Bytes that calibration holds at most. */
+uint64_t opt_calibration_bytes(const opt_plan *plan, const opt_calibration_options *options);
+
+#endif

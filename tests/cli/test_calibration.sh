@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Calibrated quantization: the same bytes at any number of threads, what is recorded, and what is refused.
+. "$(dirname "$0")/lib.sh"
+
+head -c 30000 tinystories.txt >a.txt
+tail -c 20000 tinystories.txt >b.txt
+q() { quantize stories260K --samples 12 --ctx 64 --calib a.txt --calib b.txt "$@"; }
+same_bytes() {
+    local first=$1 f
+    shift
+    for f in "$@"; do cmp -s "$first" "$f" || return 1; done
+}
+
+for variant in "rtn q4_0" "gptq q4_0" "gptq q4_1" "gptq int3_g64" "gptq int4_g64_zp"; do
+    method=${variant% *} format=${variant#* }
+    for threads in 1 2 3 7; do
+        expect 0 q -o $threads.gguf -m "$method" -f "$format" -j $threads -q --force
+    done
+    check "$variant: same bytes at any number of threads" same_bytes 1.gguf 2.gguf 3.gguf 7.gguf
+    expect 0 quantize stories260K -o plain.gguf -f "$format" -q --force
+    check "$variant: calibration changes the codes" test "$(cmp -s 1.gguf plain.gguf; echo $?)" -eq 1
+    check "$variant: the size is that of the format" \
+        test "$(q -m "$method" -f "$format" -n --json -q | json_check - result.file_bytes)" = "$(stat -c %s 1.gguf)"
+done
+
+# The report: errors of outputs, measured from the bytes.
+expect 0 q -o r.gguf -m gptq -f q4_0 --refine 0 --json=plain.json -q --force
+expect 0 q -o r.gguf -m gptq -f q4_0 --json=refined.json -q --force
+for member in output_error output_error_nearest damping dead_columns calibration_tokens; do
+    check "the report has $member" grep -q "\"$member\":" refined.json
+done
+check "768 tokens are counted" grep -q '"calibration_tokens": *768' refined.json
+sum() { grep -o '"output_error": *[0-9.e-]*' "$1" | sed 's/.*: *//' | awk '{s += $1} END {print s}'; }
+check "refinement lowers the errors" awk "BEGIN {exit !($(sum refined.json) < $(sum plain.json))}"
+
+# The choice of windows: by seed, and the same from JSON lines.
+expect 0 q -o s1.gguf -m gptq -f q4_0 --seed 1 -q
+check "another seed takes other windows" test "$(cmp -s s1.gguf r.gguf; echo $?)" -eq 1
+printf '{"text": "Once upon a time there was a cat."}\n\n{"text": "%s"}\n' "$(head -c 9000 a.txt | tr '\n"\\' '   ')" >c.jsonl
+expect 0 quantize stories260K -o j.gguf -m gptq -f q4_0 --samples 8 --ctx 64 --calib c.jsonl -q
+
+# Few tokens: a warning that names the tensor; it still works.
+expect 0 quantize stories260K -o few.gguf -m gptq -f q4_0 --samples 1 --ctx 8 --calib a.txt
+check "few tokens are warned of" grep -q 'blk.0.attn_q.weight: 8 calibration tokens for 64 columns' err
+
+# What is refused.
+expect 2 quantize stories260K -o x.gguf -m gptq -f q4_0
+check "gptq without text" grep -q 'needs calibration text: --calib FILE' err
+expect 2 q -o x.gguf -m gptk -f q4_0
+check "an unknown method" grep -q "unknown method 'gptk'" err
+expect 2 q -o x.gguf -m gptq -f q4_0 --ctx 100000
+check "windows longer than the context" grep -q "longer than the model's context of 512" err
+expect 4 quantize stories260K -o x.gguf -m gptq -f q4_0 --calib nowhere.txt
+echo hello >short.txt
+expect 3 quantize stories260K -o x.gguf -m gptq -f q4_0 --calib short.txt
+check "too little text" grep -q 'gives no window of 512 tokens' err
+printf '{"text": "one"}\n{"txt": "two"}\n' >bad.jsonl
+expect 3 quantize stories260K -o x.gguf -m gptq -f q4_0 --calib bad.jsonl
+check "a bad line is named" grep -q 'bad.jsonl:2.*expected an object with a string "text"' err
+printf '{"text": "one"}\n{"text": "two"\n' >bad.jsonl
+expect 3 quantize stories260K -o x.gguf -m gptq -f q4_0 --calib bad.jsonl
+check "a broken line is named" grep -q 'bad.jsonl:2' err
+expect 5 q -o x.gguf -m gptq -f q4_0 --max-memory 2M
+check "the limit is looked at before the work" grep -q 'bytes are needed' err
+check "nothing is left behind" test ! -e x.gguf
+check "no temporary files" test -z "$(leftovers)"
+finish
