@@ -52,7 +52,7 @@ done:
 }
 
 static opt_status take_u32(cursor *c, uint32_t *out) {
-    const uint8_t *p = NULL;
+    const uint8_t *p = c->data;
     const opt_status st = take(c, sizeof *out, &p);
     if (st == OPT_OK) {
         *out = opt_rd_u32le(p);
@@ -61,7 +61,7 @@ static opt_status take_u32(cursor *c, uint32_t *out) {
 }
 
 static opt_status take_u64(cursor *c, uint64_t *out) {
-    const uint8_t *p = NULL;
+    const uint8_t *p = c->data;
     const opt_status st = take(c, sizeof *out, &p);
     if (st == OPT_OK) {
         *out = opt_rd_u64le(p);
@@ -72,7 +72,7 @@ static opt_status take_u64(cursor *c, uint64_t *out) {
 static opt_status take_str(cursor *c, opt_kv_str *out) {
     opt_status st = OPT_OK;
     uint64_t len = 0;
-    const uint8_t *p = NULL;
+    const uint8_t *p = c->data;
     OPT_TRY(take_u64(c, &len));
     OPT_TRY(take(c, len, &p));
     *out = (opt_kv_str){.data = (const char *)p, .len = (size_t)len};
@@ -82,7 +82,7 @@ done:
 
 static opt_status read_version(cursor *c, uint32_t *out) {
     opt_status st = OPT_OK;
-    const uint8_t *magic = NULL;
+    const uint8_t *magic = c->data;
     uint32_t version = 0;
     enter(c, "the magic number", NULL);
     OPT_TRY(take(c, 4, &magic));
@@ -106,7 +106,7 @@ done:
 /* Reads a key into `key` as a C string. The format allows printable ASCII. */
 static opt_status read_key(cursor *c, uint64_t i, const opt_kv *kv, opt_str *key) {
     opt_status st = OPT_OK;
-    opt_kv_str s = {0};
+    opt_kv_str s = {.data = ""};
     enter(c, "a metadata key", NULL);
     OPT_TRY(take_str(c, &s));
     OPT_REQUIRE(s.len > 0, c->ctx, OPT_ERR_INPUT, c->name, "metadata key %" PRIu64 " is empty", i);
@@ -154,7 +154,7 @@ static opt_status read_array(cursor *c, opt_kv *kv, const char *key) {
     opt_status st = OPT_OK;
     uint32_t elem = 0;
     uint64_t n = 0;
-    const uint8_t *data = NULL;
+    const uint8_t *data = c->data;
     OPT_TRY(take_u32(c, &elem));
     OPT_TRY(take_u64(c, &n));
     OPT_REQUIRE(elem != OPT_KV_ARRAY, c->ctx, OPT_ERR_UNSUPPORTED, c->name,
@@ -183,7 +183,7 @@ done:
 static opt_status read_value(cursor *c, opt_kv *kv, const char *key) {
     opt_status st = OPT_OK;
     uint32_t type = 0;
-    const uint8_t *data = NULL;
+    const uint8_t *data = c->data;
     enter(c, "the value of metadata key", key);
     OPT_TRY(take_u32(c, &type));
     if (type == OPT_KV_ARRAY) {
@@ -277,7 +277,7 @@ done:
 
 static opt_status read_name(cursor *c, opt_arena *arena, int64_t i, const char **out) {
     opt_status st = OPT_OK;
-    opt_kv_str s = {0};
+    opt_kv_str s = {.data = ""};
     enter(c, "a tensor name", NULL);
     OPT_TRY(take_str(c, &s));
     OPT_REQUIRE(s.len > 0 && s.len <= OPT_GGUF_NAME_MAX, c->ctx, OPT_ERR_INPUT, c->name,

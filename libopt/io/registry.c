@@ -39,24 +39,30 @@ static opt_status refuse(opt_ctx *ctx, const char *path, const uint8_t *head, si
                     "directory");
 }
 
-static opt_status choose(opt_ctx *ctx, const char *path, const opt_container **out) {
+static const opt_container *find_container(const char *path, bool is_dir, const uint8_t *head,
+                                           size_t n_head) {
+    for (size_t i = 0; i < N_CONTAINERS; i++) {
+        if (containers[i]->probe(path, is_dir, head, n_head)) {
+            return containers[i];
+        }
+    }
+    return NULL;
+}
+
+/* Fills the source by the reader that takes its path. */
+static opt_status fill(opt_source *s) {
     opt_status st = OPT_OK;
     opt_buf *buf = NULL;
-    const uint8_t *head = NULL;
+    const uint8_t *head = (const uint8_t *)"";
     size_t n_head = 0;
-    const bool is_dir = opt_path_is_dir(path);
+    const bool is_dir = opt_path_is_dir(s->path);
     if (!is_dir) {
-        OPT_TRY(opt_buf_map(ctx, path, &buf));
+        OPT_TRY(opt_buf_map(s->ctx, s->path, &buf));
         head = buf->data;
         n_head = buf->bytes;
     }
-    for (size_t i = 0; i < N_CONTAINERS; i++) {
-        if (containers[i]->probe(path, is_dir, head, n_head)) {
-            *out = containers[i];
-            goto done;
-        }
-    }
-    OPT_TRY(refuse(ctx, path, head, n_head));
+    const opt_container *const container = find_container(s->path, is_dir, head, n_head);
+    OPT_TRY(container != NULL ? container->open(s) : refuse(s->ctx, s->path, head, n_head));
 done:
     opt_buf_release(buf);
     return st;
@@ -64,15 +70,13 @@ done:
 
 opt_status opt_source_open(opt_ctx *ctx, const char *path, opt_source **out) {
     opt_status st = OPT_OK;
-    const opt_container *container = NULL;
     opt_source *s = opt_alloc_zero(ctx, sizeof *s);
     OPT_TRY_PTR(s);
     s->ctx = ctx;
     OPT_TRY(opt_arena_new(ctx, &s->arena));
     s->path = opt_arena_strdup(s->arena, path);
     OPT_TRY_PTR(s->path);
-    OPT_TRY(choose(ctx, path, &container));
-    OPT_TRY(container->open(s));
+    OPT_TRY(fill(s));
     OPT_TRY(opt_source_finish(s));
     *out = s;
     s = NULL;
