@@ -285,36 +285,49 @@ static void bench_logsumexp(opt_kern_logsumexp_fn *fn, const row_info *row) {
     BENCH_WIDTHS(row, 4, (void)fn(x, n, &best), (void)row->ref->logsumexp(x, n, &best));
 }
 
-/* One head of 64 elements over three lengths of the cache. One of both functions is NULL. */
+/* One head of 64 elements, one token or 16 of them. One of both functions is NULL. */
 static void bench_attend(opt_kern_attend_f32_fn *f32, opt_kern_attend_f16_fn *f16,
                          const row_info *row) {
-    static const int64_t lengths[] = {32, 512, 2048};
+    static const struct {
+        int64_t n;
+        int64_t n_keys;
+    } runs[] = {{1, 32}, {1, 512}, {1, 2048}, {16, 512}};
     const int64_t d = 64;
-    for (int i = 0; i < 3; i++) {
-        const int64_t n = lengths[i];
-        float *q = floats_of(d);
-        float *k = floats_of(n * d);
-        uint16_t *k16 = bytes_of((size_t)(n * d) * 2, 0x2c);
-        float *scores = floats_of(n);
-        float out[64];
+    for (int i = 0; i < 4; i++) {
+        const int64_t n = runs[i].n;
+        const int64_t n_keys = runs[i].n_keys;
+        float *q = floats_of(n * d);
+        float *k = floats_of(n_keys * d);
+        uint16_t *k16 = bytes_of((size_t)(n_keys * d) * 2, 0x2c);
+        float *scores = floats_of(OPT_ATTEND_QUERIES * n_keys);
+        float *out = floats_of(n * d);
+        const opt_queries s = {.n = n,
+                               .q = q,
+                               .out = out,
+                               .q_stride = d,
+                               .out_stride = d,
+                               .n_keys = n_keys,
+                               .scores = scores};
         double seconds;
         double ref_seconds;
         char text[40];
-        (void)snprintf(text, sizeof text, "d 64, %lld keys", (long long)n);
+        (void)snprintf(text, sizeof text, "d 64, %lld queries x %lld", (long long)n,
+                       (long long)n_keys);
         if (f32 != NULL) {
-            MEASURE(seconds, f32(q, k, d, k, d, n, d, d, 0.125f, scores, out));
-            MEASURE(ref_seconds, row->ref->attend_f32(q, k, d, k, d, n, d, d, 0.125f, scores, out));
+            MEASURE(seconds, f32(&s, k, d, k, d, d, d, 0.125f));
+            MEASURE(ref_seconds, row->ref->attend_f32(&s, k, d, k, d, d, d, 0.125f));
         } else {
-            MEASURE(seconds, f16(q, k16, d, k16, d, n, d, d, 0.125f, scores, out));
-            MEASURE(ref_seconds,
-                    row->ref->attend_f16(q, k16, d, k16, d, n, d, d, 0.125f, scores, out));
+            MEASURE(seconds, f16(&s, k16, d, k16, d, d, d, 0.125f));
+            MEASURE(ref_seconds, row->ref->attend_f16(&s, k16, d, k16, d, d, d, 0.125f));
         }
-        const double elements = 2.0 * (double)n * (double)d;
-        report(row, text, seconds, ref_seconds, 2 * elements, elements * (f32 != NULL ? 4 : 2));
+        const double elements = 2.0 * (double)n_keys * (double)d;
+        report(row, text, seconds, ref_seconds, 2 * elements * (double)n,
+               elements * (f32 != NULL ? 4 : 2));
         free(q);
         free(k);
         free(k16);
         free(scores);
+        free(out);
     }
 }
 

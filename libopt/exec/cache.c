@@ -50,15 +50,15 @@ void opt_cache_store(const opt_cache *c, const opt_kern *kern, int64_t head, int
     store_rows(c, kern, c->v, c->d_v, head, pos0, n, v, v_stride);
 }
 
-void opt_cache_attend(const opt_cache *c, const opt_kern *kern, int64_t head, const float *q,
-                      int64_t begin, int64_t end, float scale, float *scores, float *out) {
+void opt_cache_attend(const opt_cache *c, const opt_kern *kern, int64_t head, int64_t begin,
+                      const opt_queries *queries, float scale) {
     const int64_t k_at = (head * c->n_ctx + begin) * c->d,
                   v_at = (head * c->n_ctx + begin) * c->d_v;
     if (c->half) {
-        kern->attend_f16(q, (const uint16_t *)c->k + k_at, c->d, (const uint16_t *)c->v + v_at,
-                         c->d_v, end - begin, c->d, c->d_v, scale, scores, out);
+        kern->attend_f16(queries, (const uint16_t *)c->k + k_at, c->d,
+                         (const uint16_t *)c->v + v_at, c->d_v, c->d, c->d_v, scale);
     } else {
-        kern->attend_f32(q, (const float *)c->k + k_at, c->d, (const float *)c->v + v_at, c->d_v,
-                         end - begin, c->d, c->d_v, scale, scores, out);
+        kern->attend_f32(queries, (const float *)c->k + k_at, c->d, (const float *)c->v + v_at,
+                         c->d_v, c->d, c->d_v, scale);
     }
 }

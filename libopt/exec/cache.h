@@ -22,9 +22,8 @@ void opt_cache_bind(opt_cache *c, void *memory);
 /** Stores keys [n, k_stride] and values [n, v_stride] of one head at positions pos0 .. . */
 void opt_cache_store(const opt_cache *c, const opt_kern *kern, int64_t head, int64_t pos0,
                      int64_t n, const float *k, int64_t k_stride, const float *v, int64_t v_stride);
-/** One query head over positions begin .. end-1 of a key/value head; see opt_kern.attend_f32.
- * scores [end - begin]. */
-void opt_cache_attend(const opt_cache *c, const opt_kern *kern, int64_t head, const float *q,
-                      int64_t begin, int64_t end, float scale, float *scores, float *out);
+/** Queries over positions begin .. of a key/value head; see opt_kern.attend_f32. */
+void opt_cache_attend(const opt_cache *c, const opt_kern *kern, int64_t head, int64_t begin,
+                      const opt_queries *queries, float scale);
 
 #endif

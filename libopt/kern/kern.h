@@ -154,18 +154,33 @@ typedef void opt_kern_rope_fn(float *x, const float *cos, const float *sin, int6
 typedef void opt_kern_swiglu_fn(const float *gate, const float *up, float *y, int64_t n);
 /** y[i] += x[i]. */
 typedef void opt_kern_add_fn(float *y, const float *x, int64_t n);
+/** Queries that attend to the same keys and values: tokens of one head, or heads of one group. */
+typedef struct opt_queries {
+    int64_t n;
+    const float *q; /* [n, d], stride q_stride */
+    float *out;     /* [n, d_v], stride out_stride */
+    int64_t q_stride;
+    int64_t out_stride;
+    int64_t n_keys; /* >= 1: the first query sees keys 0 .. n_keys - 1 */
+    int64_t n_more; /* what each query sees more than the one before: 1 for tokens in order, 0 for
+                       heads */
+    float *scores;  /* scratch [min(n, OPT_ATTEND_QUERIES), n_keys + (n - 1) * n_more] */
+} opt_queries;
+
+#define OPT_ATTEND_QUERIES 4
+
 /**
- * One query head over n_keys >= 1 cached positions (softmax(scale * q k) v, two passes, keys in
- * increasing order): q [d], k rows at k + j * k_stride, v rows at v + j * v_stride (f32), scores:
- * scratch [n_keys], out [d_v].
+ * out = softmax(scale * q k) v for every query, in two passes over the keys in increasing order
+ * (Vaswani et al. 2017, eq. 1): k rows [d] at k + j * k_stride, v rows [d_v] at v + j * v_stride. A
+ * query's result does not depend on the others.
  */
-typedef void opt_kern_attend_f32_fn(const float *q, const float *k, int64_t k_stride,
-                                    const float *v, int64_t v_stride, int64_t n_keys, int64_t d,
-                                    int64_t d_v, float scale, float *scores, float *out);
+typedef void opt_kern_attend_f32_fn(const opt_queries *s, const float *k, int64_t k_stride,
+                                    const float *v, int64_t v_stride, int64_t d, int64_t d_v,
+                                    float scale);
 /** The same over half-precision keys and values. */
-typedef void opt_kern_attend_f16_fn(const float *q, const uint16_t *k, int64_t k_stride,
-                                    const uint16_t *v, int64_t v_stride, int64_t n_keys, int64_t d,
-                                    int64_t d_v, float scale, float *scores, float *out);
+typedef void opt_kern_attend_f16_fn(const opt_queries *s, const uint16_t *k, int64_t k_stride,
+                                    const uint16_t *v, int64_t v_stride, int64_t d, int64_t d_v,
+                                    float scale);
 /** Rounds to half precision, nearest even; NaN stays NaN (quiet), overflow gives infinity. */
 typedef void opt_kern_f32_to_f16_fn(const float *x, uint16_t *y, int64_t n);
 /**

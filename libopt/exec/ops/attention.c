@@ -7,7 +7,7 @@ static opt_status prepare(opt_session *s, opt_exec_node *x) {
     const int64_t window = x->node->p.attention.window;
     const int64_t n_ctx = opt_session_n_ctx(s);
     const int64_t n_keys = window > 0 ? opt_min_i64(window, n_ctx) : n_ctx;
-    opt_exec_need_scratch(s, (size_t)n_keys * sizeof(float)); /* scores of one query */
+    opt_exec_need_scratch(s, OPT_ATTEND_QUERIES * (size_t)n_keys * sizeof(float)); /* scores */
     return OPT_OK;
 }
 
@@ -34,7 +34,7 @@ static opt_status store_tile(void *user, int64_t tile, int worker) {
     return OPT_OK;
 }
 
-/* One query head over some tokens. */
+/* One query head over some tokens. The cut changes no result, see kern.h. */
 static opt_status query_tile(void *user, int64_t tile, int worker) {
     const attention_job *job = user;
     const opt_exec_node *x = job->x;
@@ -44,13 +44,23 @@ static opt_status query_tile(void *user, int64_t tile, int worker) {
     const int64_t head = tile / job->n_tiles, t0 = tile % job->n_tiles * QUERY_TILE;
     const int64_t head_kv = head / (p->attention.n_heads / p->attention.n_heads_kv);
     const int64_t t_end = opt_min_i64(job->run->n_tokens, t0 + QUERY_TILE);
-    float *scores = opt_exec_scratch(job->s, worker);
-    for (int64_t t = t0; t < t_end; t++) {
+    int64_t n = 0;
+    for (int64_t t = t0; t < t_end; t += n) {
         const int64_t end = job->run->pos0 + t + 1;
         const int64_t begin = window > 0 ? opt_max_i64(0, end - window) : 0;
-        opt_cache_attend(job->cache, opt_exec_kern(job->s), head_kv,
-                         opt_exec_in(x, 0, job->run) + t * x->in_width[0] + head * d, begin, end,
-                         p->attention.scale, scores, x->out + t * x->node->width + head * d_v);
+        /* Tokens whose windows begin together share keys and values. */
+        n = window > 0 ? opt_min_i64(t_end - t, opt_max_i64(1, window - end + 1)) : t_end - t;
+        const opt_queries queries = {.n = n,
+                                     .q = opt_exec_in(x, 0, job->run) + t * x->in_width[0] +
+                                          head * d,
+                                     .out = x->out + t * x->node->width + head * d_v,
+                                     .q_stride = x->in_width[0],
+                                     .out_stride = x->node->width,
+                                     .n_keys = end - begin,
+                                     .n_more = 1,
+                                     .scores = opt_exec_scratch(job->s, worker)};
+        opt_cache_attend(job->cache, opt_exec_kern(job->s), head_kv, begin, &queries,
+                         p->attention.scale);
     }
     return OPT_OK;
 }

@@ -1,9 +1,10 @@
 /*
- * Attention of one query head with AVX2, references optk_attend_f32__ref and optk_attend_f16__ref;
- * bound: a few ulp of sum p |v| for scores of moderate size.
+ * Attention with AVX2, references optk_attend_f32__ref and optk_attend_f16__ref; bound: a few ulp
+ * of sum p |v| for scores of moderate size.
  *
- * Orders: dot products have 8 lanes over d, added as reduce4 does; the sum of exponentials has 8
- * lanes over keys; outputs add keys in increasing order.
+ * Two queries share what is loaded of keys and values. Orders, the same for one query as for two:
+ * dot products have 8 lanes over d, added as reduce4 does; the sum of exponentials has 8 lanes over
+ * keys; outputs add keys one by one.
  */
 #include <math.h>
 
@@ -11,33 +12,55 @@
 #include "kern/rows.h"
 #include "kern/x86/vec_avx2.h"
 
-/** Keys or values: f32, or half precision; `half` is constant after inlining. */
-static inline OPT_ALWAYS_INLINE __m256 load(bool half, const void *p, int64_t i, int64_t n) {
-    return half ? load8_half((const uint16_t *)p + i, n) : load8((const float *)p + i, n);
+/* One call over keys and values, with strides in bytes. */
+typedef struct job {
+    const opt_queries *s;
+    const uint8_t *k;
+    const uint8_t *v;
+    size_t k_bytes;
+    size_t v_bytes;
+    int64_t d;
+    int64_t d_v;
+    float scale;
+    int64_t n_scores; /* stride of the scratch */
+} job;
+
+/** The first min(n, 8) elements from i of a key or value, the others zero; `half` is constant after
+ * inlining. */
+static inline OPT_ALWAYS_INLINE __m256 load(bool half, const uint8_t *row, int64_t i, int64_t n) {
+    return half ? load8_half(row + 2 * i, n) : load8((const void *)(row + 4 * i), n);
 }
 
-static inline const void *row_at(bool half, const void *base, int64_t off) {
-    return (const uint8_t *)base + (half ? 2 : 4) * off;
-}
-
-/** scores[j] = scale * (q . k_j). */
-static inline OPT_ALWAYS_INLINE void dots(bool half, const float *q, const void *k, int64_t stride,
-                                          int64_t n_keys, int64_t d, float scale, float *scores) {
-    for (int64_t j = 0; j < n_keys; j += 4) {
-        const void *row[4];
-        __m256 sum[4];
-        for (int a = 0; a < 4; a++) { /* behind the last key: the last one again */
-            row[a] = row_at(half, k, opt_min_i64(j + a, n_keys - 1) * stride);
-            sum[a] = _mm256_setzero_ps();
-        }
-        for (int64_t i = 0; i < d; i += 8) {
-            const __m256 qi = load8(q + i, d - i);
-            for (int a = 0; a < 4; a++) {
-                sum[a] = _mm256_fmadd_ps(load(half, row[a], i, d - i), qi, sum[a]);
+/** The scores of n_q queries from query i0, for keys 0 .. n_keys - 1. */
+static inline OPT_ALWAYS_INLINE void dots(bool half, int n_q, const job *j, int64_t i0,
+                                          int64_t n_keys) {
+    const float *q = j->s->q + i0 * j->s->q_stride;
+    for (int64_t key = 0; key < n_keys; key += 4) {
+        const uint8_t *row[4];
+        __m256 sum[2][4];
+        for (int b = 0; b < 4; b++) { /* behind the last key: the last one again */
+            row[b] = j->k + (size_t)opt_min_i64(key + b, n_keys - 1) * j->k_bytes;
+            for (int a = 0; a < n_q; a++) {
+                sum[a][b] = _mm256_setzero_ps();
             }
         }
-        const __m128 four = _mm_mul_ps(reduce4(sum[0], sum[1], sum[2], sum[3]), _mm_set1_ps(scale));
-        store8(scores + j, opt_min_i64(4, n_keys - j), _mm256_castps128_ps256(four));
+        for (int64_t i = 0; i < j->d; i += 8) {
+            __m256 qi[2];
+            for (int a = 0; a < n_q; a++) {
+                qi[a] = load8(q + a * j->s->q_stride + i, j->d - i);
+            }
+            for (int b = 0; b < 4; b++) {
+                const __m256 k = load(half, row[b], i, j->d - i);
+                for (int a = 0; a < n_q; a++) {
+                    sum[a][b] = _mm256_fmadd_ps(k, qi[a], sum[a][b]);
+                }
+            }
+        }
+        for (int a = 0; a < n_q; a++) {
+            const __m128 four = reduce4(sum[a][0], sum[a][1], sum[a][2], sum[a][3]);
+            store8(j->s->scores + a * j->n_scores + key, opt_min_i64(4, n_keys - key),
+                   _mm256_castps128_ps256(_mm_mul_ps(four, _mm_set1_ps(j->scale))));
+        }
     }
 }
 
@@ -60,44 +83,80 @@ static float exponentials(float *scores, int64_t n) {
     return 1.0f / reduce1(sum);
 }
 
-/** out[i .. i + 32) of the weighted sum of values. */
-static inline OPT_ALWAYS_INLINE void mix32(bool half, const float *weights, const void *v,
-                                           int64_t stride, int64_t n_keys, int64_t i, int64_t d_v,
-                                           float scale, float *out) {
-    __m256 sum[4];
-    for (int c = 0; c < 4; c++) {
-        sum[c] = _mm256_setzero_ps();
-    }
-    for (int64_t j = 0; j < n_keys; j++) {
-        const void *row = row_at(half, v, j * stride);
-        const __m256 w = _mm256_set1_ps(weights[j]);
-        for (int c = 0; c < 4; c++) {
-            const int64_t at = i + 8 * c;
-            const __m256 value = at < d_v ? load(half, row, at, d_v - at) : _mm256_setzero_ps();
-            sum[c] = _mm256_fmadd_ps(w, value, sum[c]);
+/** sum += weight of `key` times elements at .. at + 31 of its value, for queries a0 .. n_q - 1. */
+static inline OPT_ALWAYS_INLINE void add_value(bool half, int n_q, int64_t a0, const job *j,
+                                               int64_t key, int64_t at, __m256 sum[2][4]) {
+    const uint8_t *row = j->v + (size_t)key * j->v_bytes;
+    for (int b = 0; b < 4; b++) {
+        const int64_t i = at + 8 * b;
+        const __m256 v = i < j->d_v ? load(half, row, i, j->d_v - i) : _mm256_setzero_ps();
+        for (int a = 0; a < n_q; a++) {
+            if (a >= a0) {
+                const __m256 weight = _mm256_set1_ps(j->s->scores[a * j->n_scores + key]);
+                sum[a][b] = _mm256_fmadd_ps(weight, v, sum[a][b]);
+            }
         }
     }
-    for (int c = 0; c < 4 && i + 8 * c < d_v; c++) {
-        store8(out + i + 8 * c, d_v - i - 8 * c, _mm256_mul_ps(sum[c], _mm256_set1_ps(scale)));
+}
+
+/** Elements at .. at + 31 of the outputs of n_q queries from query i0, the first of which sees
+ * n_keys keys. */
+static inline OPT_ALWAYS_INLINE void mix32(bool half, int n_q, const job *j, int64_t i0,
+                                           int64_t n_keys, int64_t at, const float inverse[2]) {
+    __m256 sum[2][4];
+    for (int a = 0; a < n_q; a++) {
+        for (int b = 0; b < 4; b++) {
+            sum[a][b] = _mm256_setzero_ps();
+        }
+    }
+    for (int64_t key = 0; key < n_keys; key++) {
+        add_value(half, n_q, 0, j, key, at, sum);
+    }
+    for (int64_t more = 0; more < (n_q - 1) * j->s->n_more;
+         more++) { /* keys that only the second query sees */
+        add_value(half, n_q, 1, j, n_keys + more, at, sum);
+    }
+    for (int a = 0; a < n_q; a++) {
+        float *out = j->s->out + (i0 + a) * j->s->out_stride + at;
+        for (int b = 0; b < 4 && at + 8 * b < j->d_v; b++) {
+            store8(out + 8 * b, j->d_v - at - 8 * b,
+                   _mm256_mul_ps(sum[a][b], _mm256_set1_ps(inverse[a])));
+        }
     }
 }
 
-void optk_attend_f32__avx2(const float *q, const float *k, int64_t k_stride, const float *v,
-                           int64_t v_stride, int64_t n_keys, int64_t d, int64_t d_v, float scale,
-                           float *scores, float *out) {
-    dots(false, q, k, k_stride, n_keys, d, scale, scores);
-    const float inverse = exponentials(scores, n_keys);
-    for (int64_t i = 0; i < d_v; i += 32) {
-        mix32(false, scores, v, v_stride, n_keys, i, d_v, inverse, out);
+static inline OPT_ALWAYS_INLINE void queries(bool half, int n_q, const job *j, int64_t i0) {
+    const int64_t n_keys = j->s->n_keys + i0 * j->s->n_more;
+    float inverse[2];
+    dots(half, n_q, j, i0, n_keys + (n_q - 1) * j->s->n_more);
+    for (int a = 0; a < n_q; a++) {
+        inverse[a] = exponentials(j->s->scores + a * j->n_scores, n_keys + a * j->s->n_more);
+    }
+    for (int64_t at = 0; at < j->d_v; at += 32) {
+        mix32(half, n_q, j, i0, n_keys, at, inverse);
     }
 }
 
-void optk_attend_f16__avx2(const float *q, const uint16_t *k, int64_t k_stride, const uint16_t *v,
-                           int64_t v_stride, int64_t n_keys, int64_t d, int64_t d_v, float scale,
-                           float *scores, float *out) {
-    dots(true, q, k, k_stride, n_keys, d, scale, scores);
-    const float inverse = exponentials(scores, n_keys);
-    for (int64_t i = 0; i < d_v; i += 32) {
-        mix32(true, scores, v, v_stride, n_keys, i, d_v, inverse, out);
+#define ATTEND(function, type, half)                                                               \
+    void function(const opt_queries *s, const type *k, int64_t k_stride, const type *v,            \
+                  int64_t v_stride, int64_t d, int64_t d_v, float scale) {                         \
+        const job j = {s,                                                                          \
+                       (const uint8_t *)k,                                                         \
+                       (const uint8_t *)v,                                                         \
+                       (size_t)k_stride * sizeof *k,                                               \
+                       (size_t)v_stride * sizeof *v,                                               \
+                       d,                                                                          \
+                       d_v,                                                                        \
+                       scale,                                                                      \
+                       s->n_keys + (s->n - 1) * s->n_more};                                        \
+        int64_t i = 0;                                                                             \
+        for (; i + 2 <= s->n; i += 2) {                                                            \
+            queries(half, 2, &j, i);                                                               \
+        }                                                                                          \
+        for (; i < s->n; i++) {                                                                    \
+            queries(half, 1, &j, i);                                                               \
+        }                                                                                          \
     }
-}
+
+ATTEND(optk_attend_f32__avx2, float, false)
+ATTEND(optk_attend_f16__avx2, uint16_t, true)

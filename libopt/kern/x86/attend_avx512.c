@@ -1,9 +1,10 @@
 /*
- * Attention of one query head with AVX-512, references optk_attend_f32__ref and
- * optk_attend_f16__ref; bound: a few ulp of sum p |v| for scores of moderate size.
+ * Attention with AVX-512, references optk_attend_f32__ref and optk_attend_f16__ref; bound: a few
+ * ulp of sum p |v| for scores of moderate size.
  *
- * Orders: dot products have 16 lanes over d, added as reduce4 does; the sum of exponentials has 16
- * lanes over keys; outputs add even keys, odd keys, and then both sums.
+ * Four queries share what is loaded of keys and values. Orders, the same for one query as for four:
+ * dot products have 16 lanes over d, added as reduce4 does; the sum of exponentials has 16 lanes
+ * over keys; outputs add keys one by one.
  */
 #include <math.h>
 
@@ -11,35 +12,71 @@
 #include "kern/rows.h"
 #include "kern/x86/vec_avx512.h"
 
-/** Keys or values: f32, or half precision; `half` is constant after inlining. */
-static inline OPT_ALWAYS_INLINE __m512 load(bool half, const void *p, int64_t i, __mmask16 mask) {
-    return half ? _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, (const uint16_t *)p + i))
-                : _mm512_maskz_loadu_ps(mask, (const float *)p + i);
+/* Constant after inlining: how keys and values are stored, and whether d and d_v are multiples
+ * of 16. */
+typedef struct kind {
+    bool half;
+    bool whole;
+} kind;
+
+/* One call over keys and values, with strides in bytes. */
+typedef struct job {
+    const opt_queries *s;
+    const uint8_t *k;
+    const uint8_t *v;
+    size_t k_bytes;
+    size_t v_bytes;
+    int64_t d;
+    int64_t d_v;
+    float scale;
+    int64_t n_scores; /* stride of the scratch */
+} job;
+
+/** The first min(n, 16) elements from i of a key or value, the others zero. */
+static inline OPT_ALWAYS_INLINE __m512 load(kind c, const uint8_t *row, int64_t i, int64_t n) {
+    if (c.half) {
+        const uint8_t *p = row + 2 * i;
+        return _mm512_cvtph_ps(c.whole ? _mm256_loadu_si256((const void *)p)
+                                       : _mm256_maskz_loadu_epi16(lanes16(n), p));
+    }
+    const uint8_t *p = row + 4 * i;
+    return c.whole ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(lanes16(n), p);
 }
 
-static inline const void *row_at(bool half, const void *base, int64_t off) {
-    return (const uint8_t *)base + (half ? 2 : 4) * off;
-}
-
-/** scores[j] = scale * (q . k_j). */
-static inline OPT_ALWAYS_INLINE void dots(bool half, const float *q, const void *k, int64_t stride,
-                                          int64_t n_keys, int64_t d, float scale, float *scores) {
-    for (int64_t j = 0; j < n_keys; j += 4) {
-        const void *row[4];
-        __m512 sum[4];
-        for (int a = 0; a < 4; a++) { /* behind the last key: the last one again */
-            row[a] = row_at(half, k, opt_min_i64(j + a, n_keys - 1) * stride);
-            sum[a] = _mm512_setzero_ps();
-        }
-        for (int64_t i = 0; i < d; i += 16) {
-            const __mmask16 mask = lanes16(d - i);
-            const __m512 qi = _mm512_maskz_loadu_ps(mask, q + i);
-            for (int a = 0; a < 4; a++) {
-                sum[a] = _mm512_fmadd_ps(load(half, row[a], i, mask), qi, sum[a]);
+/** The scores of n_q queries from query i0, for keys 0 .. n_keys - 1. */
+static inline OPT_ALWAYS_INLINE void dots(kind c, int n_q, const job *j, int64_t i0,
+                                          int64_t n_keys) {
+    const float *q = j->s->q + i0 * j->s->q_stride;
+    for (int64_t key = 0; key < n_keys; key += 4) {
+        const uint8_t *row[4];
+        __m512 sum[4][4];
+        for (int b = 0; b < 4; b++) { /* behind the last key: the last one again */
+            row[b] = j->k + (size_t)opt_min_i64(key + b, n_keys - 1) * j->k_bytes;
+            for (int a = 0; a < n_q; a++) {
+                sum[a][b] = _mm512_setzero_ps();
             }
         }
-        const __m128 four = _mm_mul_ps(reduce4(sum[0], sum[1], sum[2], sum[3]), _mm_set1_ps(scale));
-        _mm_mask_storeu_ps(scores + j, (__mmask8)lanes16(opt_min_i64(4, n_keys - j)), four);
+        for (int64_t i = 0; i < j->d; i += 16) {
+            const int64_t n = j->d - i;
+            __m512 k[4];
+            for (int b = 0; b < 4; b++) {
+                k[b] = load(c, row[b], i, n);
+            }
+            for (int a = 0; a < n_q; a++) {
+                const float *p = q + a * j->s->q_stride + i;
+                const __m512 qi =
+                    c.whole ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(lanes16(n), p);
+                for (int b = 0; b < 4; b++) {
+                    sum[a][b] = _mm512_fmadd_ps(k[b], qi, sum[a][b]);
+                }
+            }
+        }
+        const __mmask8 mask = (__mmask8)lanes16(opt_min_i64(4, n_keys - key));
+        for (int a = 0; a < n_q; a++) {
+            const __m128 four = reduce4(sum[a][0], sum[a][1], sum[a][2], sum[a][3]);
+            _mm_mask_storeu_ps(j->s->scores + a * j->n_scores + key, mask,
+                               _mm_mul_ps(four, _mm_set1_ps(j->scale)));
+        }
     }
 }
 
@@ -61,56 +98,95 @@ static float exponentials(float *scores, int64_t n) {
     return 1.0f / reduce1(sum);
 }
 
-/** out[i .. i + 64) of the weighted sum of values. */
-static inline OPT_ALWAYS_INLINE void mix64(bool half, const float *weights, const void *v,
-                                           int64_t stride, int64_t n_keys, int64_t i, int64_t d_v,
-                                           float scale, float *out) {
-    __m512 sum[2][4];
-    __mmask16 mask[4];
-    for (int c = 0; c < 4; c++) {
-        sum[0][c] = sum[1][c] = _mm512_setzero_ps();
-        mask[c] = lanes16(opt_max_i64(0, d_v - i - 16 * c));
+/** sum += weight of `key` times elements at .. at + 63 of its value, for queries a0 .. n_q - 1. */
+static inline OPT_ALWAYS_INLINE void add_value(kind c, int n_q, int64_t a0, const job *j,
+                                               int64_t key, int64_t at, __m512 sum[4][4]) {
+    const uint8_t *row = j->v + (size_t)key * j->v_bytes;
+    __m512 v[4];
+    for (int b = 0; b < 4; b++) {
+        const int64_t i = at + 16 * b;
+        v[b] = i < j->d_v ? load(c, row, i, j->d_v - i) : _mm512_setzero_ps();
     }
-    int64_t j = 0;
-    for (; j + 2 <= n_keys; j += 2) {
-        for (int a = 0; a < 2; a++) {
-            const void *row = row_at(half, v, (j + a) * stride + i);
-            const __m512 w = _mm512_set1_ps(weights[j + a]);
-            for (int c = 0; c < 4; c++) {
-                sum[a][c] = _mm512_fmadd_ps(w, load(half, row, 16 * c, mask[c]), sum[a][c]);
+    for (int a = 0; a < n_q; a++) {
+        if (a >= a0) {
+            const __m512 weight = _mm512_set1_ps(j->s->scores[a * j->n_scores + key]);
+            for (int b = 0; b < 4; b++) {
+                sum[a][b] = _mm512_fmadd_ps(weight, v[b], sum[a][b]);
             }
         }
     }
-    for (; j < n_keys; j++) {
-        const void *row = row_at(half, v, j * stride + i);
-        for (int c = 0; c < 4; c++) {
-            sum[0][c] = _mm512_fmadd_ps(_mm512_set1_ps(weights[j]),
-                                        load(half, row, 16 * c, mask[c]), sum[0][c]);
+}
+
+/** Elements at .. at + 63 of the outputs of n_q queries from query i0, the first of which sees
+ * n_keys keys. */
+static inline OPT_ALWAYS_INLINE void mix64(kind c, int n_q, const job *j, int64_t i0,
+                                           int64_t n_keys, int64_t at, const float inverse[4]) {
+    __m512 sum[4][4];
+    for (int a = 0; a < n_q; a++) {
+        for (int b = 0; b < 4; b++) {
+            sum[a][b] = _mm512_setzero_ps();
         }
     }
-    for (int c = 0; c < 4; c++) {
-        const __m512 both = _mm512_add_ps(sum[0][c], sum[1][c]);
-        _mm512_mask_storeu_ps(out + i + 16 * c, mask[c],
-                              _mm512_mul_ps(both, _mm512_set1_ps(scale)));
+    for (int64_t key = 0; key < n_keys; key++) {
+        add_value(c, n_q, 0, j, key, at, sum);
+    }
+    for (int64_t more = 0; more < (n_q - 1) * j->s->n_more;
+         more++) { /* keys that only later queries see */
+        add_value(c, n_q, more / j->s->n_more + 1, j, n_keys + more, at, sum);
+    }
+    for (int a = 0; a < n_q; a++) {
+        float *out = j->s->out + (i0 + a) * j->s->out_stride + at;
+        for (int b = 0; b < 4 && at + 16 * b < j->d_v; b++) {
+            const __mmask16 mask = lanes16(j->d_v - at - 16 * b);
+            _mm512_mask_storeu_ps(out + 16 * b, mask,
+                                  _mm512_mul_ps(sum[a][b], _mm512_set1_ps(inverse[a])));
+        }
     }
 }
 
-void optk_attend_f32__avx512(const float *q, const float *k, int64_t k_stride, const float *v,
-                             int64_t v_stride, int64_t n_keys, int64_t d, int64_t d_v, float scale,
-                             float *scores, float *out) {
-    dots(false, q, k, k_stride, n_keys, d, scale, scores);
-    const float inverse = exponentials(scores, n_keys);
-    for (int64_t i = 0; i < d_v; i += 64) {
-        mix64(false, scores, v, v_stride, n_keys, i, d_v, inverse, out);
+static inline OPT_ALWAYS_INLINE void queries(kind c, int n_q, const job *j, int64_t i0) {
+    const int64_t n_keys = j->s->n_keys + i0 * j->s->n_more;
+    float inverse[4];
+    dots(c, n_q, j, i0, n_keys + (n_q - 1) * j->s->n_more);
+    for (int a = 0; a < n_q; a++) {
+        inverse[a] = exponentials(j->s->scores + a * j->n_scores, n_keys + a * j->s->n_more);
+    }
+    for (int64_t at = 0; at < j->d_v; at += 64) {
+        mix64(c, n_q, j, i0, n_keys, at, inverse);
     }
 }
 
-void optk_attend_f16__avx512(const float *q, const uint16_t *k, int64_t k_stride, const uint16_t *v,
-                             int64_t v_stride, int64_t n_keys, int64_t d, int64_t d_v, float scale,
-                             float *scores, float *out) {
-    dots(true, q, k, k_stride, n_keys, d, scale, scores);
-    const float inverse = exponentials(scores, n_keys);
-    for (int64_t i = 0; i < d_v; i += 64) {
-        mix64(true, scores, v, v_stride, n_keys, i, d_v, inverse, out);
+static inline OPT_ALWAYS_INLINE void attend(kind c, const job *j) {
+    int64_t i = 0;
+    for (; i + 4 <= j->s->n; i += 4) {
+        queries(c, 4, j, i);
+    }
+    for (; i + 2 <= j->s->n; i += 2) {
+        queries(c, 2, j, i);
+    }
+    for (; i < j->s->n; i++) {
+        queries(c, 1, j, i);
     }
 }
+
+#define ATTEND(function, type, is_half)                                                            \
+    void function(const opt_queries *s, const type *k, int64_t k_stride, const type *v,            \
+                  int64_t v_stride, int64_t d, int64_t d_v, float scale) {                         \
+        const job j = {s,                                                                          \
+                       (const uint8_t *)k,                                                         \
+                       (const uint8_t *)v,                                                         \
+                       (size_t)k_stride * sizeof *k,                                               \
+                       (size_t)v_stride * sizeof *v,                                               \
+                       d,                                                                          \
+                       d_v,                                                                        \
+                       scale,                                                                      \
+                       s->n_keys + (s->n - 1) * s->n_more};                                        \
+        if (d % 16 == 0 && d_v % 16 == 0) {                                                        \
+            attend((kind){is_half, true}, &j);                                                     \
+        } else {                                                                                   \
+            attend((kind){is_half, false}, &j);                                                    \
+        }                                                                                          \
+    }
+
+ATTEND(optk_attend_f32__avx512, float, false)
+ATTEND(optk_attend_f16__avx512, uint16_t, true)
