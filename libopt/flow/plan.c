@@ -110,7 +110,7 @@ static int file_type_of(const opt_format *f) {
 
 /** The format that most weights of the blocks have. */
 static const opt_format *main_format(const opt_plan *plan) {
-    const opt_format *best = NULL;
+    const opt_format *best = plan->tensors[0].format; /* a model has weights */
     int64_t best_weights = -1;
     for (int64_t i = 0; i < plan->n; i++) {
         const opt_format *f = plan->tensors[i].format;
@@ -131,7 +131,7 @@ static const opt_format *main_format(const opt_plan *plan) {
 opt_status opt_plan_finish(opt_plan *plan) {
     opt_status st = OPT_OK;
     const opt_format *f = main_format(plan);
-    const int file_type = f != NULL ? file_type_of(f) : -1;
+    const int file_type = file_type_of(f);
     if (file_type >= 0) {
         OPT_TRY(opt_kv_set_u32(plan->kv, "general.file_type", (uint32_t)file_type));
     }

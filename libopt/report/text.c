@@ -75,7 +75,7 @@ static int add_formats(const opt_quantize_result *q, format_row *rows) {
             continue;
         }
         if (k == n) {
-            rows[n++] = (format_row){.format = t->format, .worst = -1};
+            rows[n++] = (format_row){.format = t->format, .worst_name = ""};
         }
         rows[k].n_tensors++;
         rows[k].n_weights += t->n_rows * t->n_cols;
