@@ -13,8 +13,10 @@
 #include "base/num.h"
 #include "base/pool.h"
 
-#define WINDOW_PIECES 256
+#define WINDOW_PIECES 1024
 #define WINDOW_BYTES ((size_t)4 << 20)
+/* Work for the other threads while one prepares the header. */
+#define FIRST_WINDOW_BYTES ((size_t)16 << 20)
 
 /** One tile of one tensor in a window. */
 typedef struct piece {
@@ -29,7 +31,7 @@ typedef struct piece {
 typedef struct window {
     piece pieces[WINDOW_PIECES];
     int n;
-    size_t used;
+    size_t used, capacity;
     uint8_t *bytes; /* [capacity] */
 } window;
 
@@ -42,9 +44,9 @@ typedef struct scratch {
 typedef struct engine {
     opt_plan *plan;
     const opt_kern *kern;
-    opt_gguf_writer *writer;
+    const opt_emit_options *options;
+    opt_gguf_writer *writer; /* NULL until the header is prepared */
     window windows[2];
-    size_t window_bytes;
     scratch *scratch; /* [n_threads] */
     int n_scratch;
     window *current, *previous; /* previous: encoded, not yet written; NULL at the start */
@@ -72,35 +74,51 @@ static int64_t tile_elems(const opt_plan *plan) {
     return largest;
 }
 
-/** Bytes of a window (room for the largest tile), and of the methods' scratch. */
-static void buffer_bytes(const opt_plan *plan, size_t *window_bytes, size_t *method) {
+/** Bytes that the engine's buffers take. */
+typedef struct sizes {
+    size_t windows[2]; /* each has room for the largest tile */
+    size_t method;     /* scratch of the methods, a thread */
+} sizes;
+
+/** Scratch that a tile of a tensor needs beside its floats. */
+static size_t scratch_bytes(const opt_plan_tensor *t, int64_t rows) {
+    size_t need = 0;
+    if (t->method != NULL && t->method->scratch_bytes != NULL) {
+        need = t->method->scratch_bytes(t->format, rows, t->n_cols);
+    }
+    if (opt_calibrates(t)) { /* what its error is measured with */
+        const size_t rows_bytes = (size_t)(rows * t->n_cols) * sizeof(float);
+        need = rows_bytes > need ? rows_bytes : need;
+    }
+    return need;
+}
+
+static void plan_sizes(const opt_plan *plan, sizes *out) {
     size_t tile = 1;
     uint64_t all = 1;
-    *method = 0;
+    *out = (sizes){0};
     for (int64_t i = 0; i < plan->n; i++) {
         const opt_plan_tensor *t = &plan->tensors[i];
         const int64_t rows = opt_min_i64(t->tile_rows, t->n_rows);
         const size_t bytes = (size_t)rows * t->row_bytes;
+        const size_t method = scratch_bytes(t, rows);
         tile = bytes > tile ? bytes : tile;
         all += (uint64_t)t->n_rows * t->row_bytes;
-        if (t->method != NULL && t->method->scratch_bytes != NULL) {
-            const size_t need = t->method->scratch_bytes(t->format, rows, t->n_cols);
-            *method = need > *method ? need : *method;
-        }
-        if (opt_calibrates(t)) { /* what its error is measured with */
-            const size_t need = (size_t)(rows * t->n_cols) * sizeof(float);
-            *method = need > *method ? need : *method;
-        }
+        out->method = method > out->method ? method : out->method;
     }
-    const size_t enough = all < WINDOW_BYTES ? (size_t)all : WINDOW_BYTES;
-    *window_bytes = tile > enough ? tile : enough;
+    for (int i = 0; i < 2; i++) {
+        const bool wait = i == 0 && opt_ctx_n_threads(plan->ctx) > 1;
+        const size_t most = wait ? FIRST_WINDOW_BYTES : WINDOW_BYTES;
+        const size_t enough = all < most ? (size_t)all : most;
+        out->windows[i] = tile > enough ? tile : enough;
+    }
 }
 
 uint64_t opt_emit_bytes(const opt_plan *plan) {
-    size_t window_bytes, method;
-    buffer_bytes(plan, &window_bytes, &method);
+    sizes s;
+    plan_sizes(plan, &s);
     const uint64_t workers = (uint64_t)opt_ctx_n_threads(plan->ctx);
-    return 2 * (uint64_t)window_bytes + workers * (8 * (uint64_t)tile_elems(plan) + method) +
+    return s.windows[0] + s.windows[1] + workers * (8 * (uint64_t)tile_elems(plan) + s.method) +
            sizeof(engine);
 }
 
@@ -269,11 +287,22 @@ done:
     return st;
 }
 
-/** Tile 0 writes the window before; the others encode the pieces of this one. */
+/** Everything that the file begins with. */
+static opt_status open_output(engine *e) {
+    opt_status st = OPT_OK;
+    const opt_emit_options *o = e->options;
+    OPT_TRY(o->prepare(o->user));
+    OPT_TRY(opt_gguf_create(e->plan->ctx, o->output, o->force, e->plan->kv, e->plan->decls,
+                            e->plan->n, &e->writer));
+done:
+    return st;
+}
+
+/** Tile 0 writes the window before, or opens the output; the others encode pieces of this one. */
 static opt_status run_tile(void *user, int64_t tile, int worker) {
     engine *e = user;
     if (tile == 0) {
-        return e->previous != NULL ? write_window(e, e->previous) : OPT_OK;
+        return e->previous != NULL ? write_window(e, e->previous) : open_output(e);
     }
     return encode_piece(e, &e->current->pieces[tile - 1], &e->scratch[worker]);
 }
@@ -289,8 +318,7 @@ static void fill_window(engine *e, window *w) {
         const opt_plan_tensor *t = &e->plan->tensors[e->next_tensor];
         const int64_t rows = opt_min_i64(t->tile_rows, t->n_rows - e->next_row);
         const size_t bytes = (size_t)rows * t->row_bytes;
-        if (w->used + bytes > e->window_bytes ||
-            (e->calibration != NULL && next_unit(e) != e->unit)) {
+        if (w->used + bytes > w->capacity || (e->calibration != NULL && next_unit(e) != e->unit)) {
             break;
         }
         w->pieces[w->n++] = (piece){.tensor = e->next_tensor,
@@ -343,11 +371,12 @@ done:
 static opt_status engine_alloc(engine *e) {
     opt_status st = OPT_OK;
     opt_ctx *ctx = e->plan->ctx;
-    size_t method;
-    buffer_bytes(e->plan, &e->window_bytes, &method);
+    sizes s;
+    plan_sizes(e->plan, &s);
     for (int i = 0; i < 2; i++) {
-        e->windows[i].bytes = opt_alloc(ctx, e->window_bytes);
+        e->windows[i].bytes = opt_alloc(ctx, s.windows[i]);
         OPT_TRY_PTR(e->windows[i].bytes);
+        e->windows[i].capacity = s.windows[i];
     }
     e->sums = opt_alloc_zero(ctx, (size_t)e->plan->n * sizeof *e->sums);
     OPT_TRY_PTR(e->sums);
@@ -361,7 +390,7 @@ static opt_status engine_alloc(engine *e) {
         OPT_TRY_PTR(e->scratch[i].w);
         e->scratch[i].back = opt_alloc_array(ctx, elems, sizeof(float));
         OPT_TRY_PTR(e->scratch[i].back);
-        e->scratch[i].method = opt_alloc(ctx, method);
+        e->scratch[i].method = opt_alloc(ctx, s.method);
         OPT_TRY_PTR(e->scratch[i].method);
     }
     for (int64_t i = 0; i < e->plan->n; i++) {
@@ -417,14 +446,13 @@ opt_status opt_emit(opt_plan *plan, const opt_emit_options *options) {
         return OPT_ERR_MEMORY;
     }
     e->plan = plan;
+    e->options = options;
     e->calibration = options->calibration;
     e->sweeps = options->sweeps;
     e->unit = INT_MIN;
     e->kern = opt_kern_get(plan->ctx);
     OPT_TRY_PTR(e->kern);
     OPT_TRY(engine_alloc(e));
-    OPT_TRY(opt_gguf_create(plan->ctx, options->output, options->force, plan->kv, plan->decls,
-                            plan->n, &e->writer));
     OPT_TRY(run_windows(e, options->step));
     opt_gguf_writer *writer = e->writer;
     e->writer = NULL; /* commit frees it in every case */

@@ -8,7 +8,11 @@
 typedef struct opt_emit_options {
     const char *output;
     bool force;
-    const char *step;             /* name of the progress step */
+    const char *step; /* name of the progress step */
+    /** Makes plan->kv and calls opt_plan_finish; runs on one thread while the others begin to
+        encode. */
+    opt_status (*prepare)(void *user);
+    void *user;
     opt_calibration *calibration; /* NULL: none */
     int sweeps;                   /* of methods that refine */
 } opt_emit_options;

@@ -59,17 +59,33 @@ static bool kv_has_tokenizer(const opt_kv *kv) {
            !(s->len == 4 && memcmp(s->data, "none", 4) == 0);
 }
 
-opt_status opt_open(opt_ctx *ctx, const char *path, opt_opened *out) {
+opt_status opt_open_model(opt_ctx *ctx, const char *path, opt_opened *out) {
     opt_status st = OPT_OK;
     opt_opened o = {.ctx = ctx};
     OPT_TRY(opt_source_open(ctx, path, &o.source));
     OPT_TRY(opt_model_open(ctx, o.source, &o.model));
-    const opt_kv *kv = opt_source_kv(o.source);
+    *out = o;
+    o = (opt_opened){0};
+done:
+    opt_opened_close(&o);
+    return st;
+}
+
+opt_status opt_open_tokenizer(opt_opened *o) {
+    const opt_kv *kv = opt_source_kv(o->source);
     if (kv == NULL) {
-        OPT_TRY(tokenizer_from_directory(&o));
-    } else if (kv_has_tokenizer(kv)) {
-        OPT_TRY(opt_tokenizer_from_kv(ctx, kv, o.model->hp.n_vocab, &o.tokenizer));
+        return tokenizer_from_directory(o);
     }
+    return kv_has_tokenizer(kv)
+               ? opt_tokenizer_from_kv(o->ctx, kv, o->model->hp.n_vocab, &o->tokenizer)
+               : OPT_OK;
+}
+
+opt_status opt_open(opt_ctx *ctx, const char *path, opt_opened *out) {
+    opt_status st = OPT_OK;
+    opt_opened o = {0};
+    OPT_TRY(opt_open_model(ctx, path, &o));
+    OPT_TRY(opt_open_tokenizer(&o));
     *out = o;
     o = (opt_opened){0};
 done:

@@ -14,6 +14,10 @@ typedef struct opt_opened {
 
 /** Opens source, model and tokenizer. On failure nothing is left open. */
 OPT_MUST_USE opt_status opt_open(opt_ctx *ctx, const char *path, opt_opened *out);
+/** The same in two steps, since a tokenizer takes longer than everything else: first without, then
+ * this one alone. */
+OPT_MUST_USE opt_status opt_open_model(opt_ctx *ctx, const char *path, opt_opened *out);
+OPT_MUST_USE opt_status opt_open_tokenizer(opt_opened *o);
 /** A zero-initialised struct is allowed. */
 void opt_opened_close(opt_opened *o);
 

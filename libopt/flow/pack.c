@@ -54,24 +54,32 @@ static const opt_format *output_format(const layout *l, const opt_weight *w, boo
     return l->expand != NULL ? l->expand : w->tensor->format;
 }
 
-static opt_status make_plan(opt_ctx *ctx, const opt_opened *opened, const layout *l,
-                            opt_plan **out) {
+/** What the header needs when everything else is planned. */
+typedef struct job {
+    opt_opened opened;
+    opt_plan *plan;
+} job;
+
+static opt_status prepare(void *user) {
+    job *j = user;
     opt_status st = OPT_OK;
-    opt_plan *plan = NULL;
-    opt_kv *kv = NULL;
-    const opt_model *m = opened->model;
-    const bool from_gguf = opt_source_kind_of(opened->source) == OPT_SOURCE_GGUF;
-    OPT_TRY(opt_opened_kv(opened, &kv));
-    OPT_TRY(opt_plan_new(ctx, m, kv, &plan));
-    for (int i = 0; i < m->n_weights; i++) {
-        OPT_TRY(opt_plan_add(plan, &m->weights[i], output_format(l, &m->weights[i], from_gguf),
-                             NULL, 0, 0, ""));
-    }
-    OPT_TRY(opt_plan_finish(plan));
-    *out = plan;
-    plan = NULL;
+    OPT_TRY(opt_open_tokenizer(&j->opened));
+    OPT_TRY(opt_opened_kv(&j->opened, &j->plan->kv));
+    OPT_TRY(opt_plan_finish(j->plan));
 done:
-    opt_plan_free(plan);
+    return st;
+}
+
+static opt_status make_plan(opt_ctx *ctx, const layout *l, job *j) {
+    opt_status st = OPT_OK;
+    const opt_model *m = j->opened.model;
+    const bool from_gguf = opt_source_kind_of(j->opened.source) == OPT_SOURCE_GGUF;
+    OPT_TRY(opt_plan_new(ctx, m, &j->plan));
+    for (int i = 0; i < m->n_weights; i++) {
+        const opt_weight *w = &m->weights[i];
+        OPT_TRY(opt_plan_add(j->plan, w, output_format(l, w, from_gguf), NULL, 0, 0, ""));
+    }
+done:
     return st;
 }
 
@@ -80,32 +88,33 @@ opt_status opt_pack(opt_ctx *ctx, const opt_pack_options *options, opt_quantize_
     const double start = opt_flow_seconds();
     bool have_result = false;
     const layout *l = NULL;
-    opt_opened opened = {0};
-    opt_plan *plan = NULL;
+    job j = {0};
     OPT_REQUIRE(options->output != NULL || options->dry_run, ctx, OPT_ERR_USAGE, NULL,
                 "an output file is needed");
     OPT_TRY(find_layout(ctx, options->to, &l));
-    OPT_TRY(opt_open(ctx, options->input, &opened));
-    OPT_TRY(make_plan(ctx, &opened, l, &plan));
+    OPT_TRY(opt_open_model(ctx, options->input, &j.opened));
+    OPT_TRY(make_plan(ctx, l, &j));
     if (options->output != NULL) {
-        OPT_TRY(opt_emit_refuse_inputs(ctx, opened.source, options->output));
+        OPT_TRY(opt_emit_refuse_inputs(ctx, j.opened.source, options->output));
     }
-    OPT_TRY(opt_plan_result(plan, result)); /* nothing may fail behind the rename */
+    OPT_TRY(opt_plan_result(j.plan, result)); /* nothing may fail behind the rename */
     have_result = true;
-    if (!options->dry_run) {
-        const opt_emit_options emit = {
-            .output = options->output, .force = options->force, .step = "packing"};
-        OPT_TRY(opt_emit(plan, &emit));
-        opt_plan_result_errors(plan, result);
-    }
-    result->peak_memory = opt_ctx_peak_memory(ctx) + (options->dry_run ? opt_emit_bytes(plan) : 0);
+    const opt_emit_options emit = {.output = options->output,
+                                   .force = options->force,
+                                   .step = "packing",
+                                   .prepare = prepare,
+                                   .user = &j};
+    OPT_TRY(options->dry_run ? prepare(&j) : opt_emit(j.plan, &emit));
+    opt_plan_complete_result(j.plan, result);
+    result->peak_memory =
+        opt_ctx_peak_memory(ctx) + (options->dry_run ? opt_emit_bytes(j.plan) : 0);
     result->seconds = opt_flow_seconds() - start;
     have_result = false; /* it is the caller's */
 done:
     if (have_result) {
         opt_quantize_result_free(result);
     }
-    opt_plan_free(plan);
-    opt_opened_close(&opened);
+    opt_plan_free(j.plan);
+    opt_opened_close(&j.opened);
     return st;
 }

@@ -9,7 +9,7 @@
    the determinism contract only in so far as error sums are added tile by tile. */
 #define TILE_ELEMS 32768
 
-opt_status opt_plan_new(opt_ctx *ctx, const opt_model *model, opt_kv *kv, opt_plan **out) {
+opt_status opt_plan_new(opt_ctx *ctx, const opt_model *model, opt_plan **out) {
     opt_status st = OPT_OK;
     opt_arena *arena = NULL;
     OPT_TRY(opt_arena_new(ctx, &arena));
@@ -22,12 +22,9 @@ opt_status opt_plan_new(opt_ctx *ctx, const opt_model *model, opt_kv *kv, opt_pl
     OPT_TRY_PTR(p->tensors);
     p->decls = opt_arena_array(arena, (size_t)model->n_weights, sizeof *p->decls);
     OPT_TRY_PTR(p->decls);
-    p->kv = kv;
-    kv = NULL;
     *out = p;
     arena = NULL;
 done:
-    opt_kv_free(kv);
     opt_arena_free(arena);
     return st;
 }
@@ -223,7 +220,6 @@ opt_status opt_plan_result(const opt_plan *plan, opt_quantize_result *result) {
     }
     *result = (opt_quantize_result){
         .source_bytes = opt_source_file_bytes(plan->model->source),
-        .file_bytes = plan->file_bytes,
         .bits_per_weight = weights > 0 ? bits / weights : 0,
         .n_tensors = n,
         .tensors = rows,
@@ -235,7 +231,8 @@ done:
     return st;
 }
 
-void opt_plan_result_errors(const opt_plan *plan, const opt_quantize_result *result) {
+void opt_plan_complete_result(const opt_plan *plan, opt_quantize_result *result) {
+    result->file_bytes = plan->file_bytes;
     opt_tensor_result *rows =
         (opt_tensor_result *)result->tensors; /* ours: made by opt_plan_result */
     for (int64_t i = 0; i < plan->n; i++) {

@@ -37,16 +37,15 @@ typedef struct opt_plan {
     opt_ctx *ctx;
     opt_arena *arena;
     const opt_model *model;
-    opt_kv *kv;               /* metadata of the output */
+    opt_kv *kv;               /* metadata of the output; NULL until it is there */
     opt_plan_tensor *tensors; /* [n], file order */
     opt_gguf_decl *decls;     /* [n] */
     int64_t n;
     uint64_t file_bytes;
 } opt_plan;
 
-/** An empty plan with room for all weights of the model; takes over kv (also on failure). */
-OPT_MUST_USE opt_status opt_plan_new(opt_ctx *ctx, const opt_model *model, opt_kv *kv,
-                                     opt_plan **out);
+/** An empty plan with room for all weights of the model. */
+OPT_MUST_USE opt_status opt_plan_new(opt_ctx *ctx, const opt_model *model, opt_plan **out);
 void opt_plan_free(opt_plan *plan);
 
 /**
@@ -58,16 +57,16 @@ OPT_MUST_USE opt_status opt_plan_add(opt_plan *plan, const opt_weight *weight,
                                      const opt_format *format, const opt_quant_method *method,
                                      int64_t n_rows, int64_t n_cols, const char *note);
 
-/** Completes the metadata (file type, quantization version) and computes the exact size of the
- * file. */
+/** Completes plan->kv (file type, quantization version) and computes the exact size of the file. */
 OPT_MUST_USE opt_status opt_plan_finish(opt_plan *plan);
 
 /** Rows and columns of a weight as a matrix: one row for vectors. */
 void opt_weight_shape(const opt_weight *w, int64_t *n_rows, int64_t *n_cols);
 
-/** Copies the plan into a result for the caller; the errors of the tensors follow when the engine
- * has run. */
+/** Copies the plan into a result for the caller. What is known only later follows with
+ * opt_plan_complete_result. */
 OPT_MUST_USE opt_status opt_plan_result(const opt_plan *plan, opt_quantize_result *result);
-void opt_plan_result_errors(const opt_plan *plan, const opt_quantize_result *result);
+/** Size of the file and errors of the tensors; cannot fail. */
+void opt_plan_complete_result(const opt_plan *plan, opt_quantize_result *result);
 
 #endif

@@ -23,6 +23,7 @@ typedef struct job {
     opt_ctx *ctx;
     const opt_quantize_options *options;
     opt_opened opened;
+    bool has_tokenizer; /* it was looked for */
     opt_rules *rules;
     const opt_format *format;
     opt_plan *plan;
@@ -359,12 +360,29 @@ done:
     return st;
 }
 
+/** The tokenizer, once: calibration may have wanted it already. */
+static opt_status open_tokenizer(job *j) {
+    const opt_status st = j->has_tokenizer ? OPT_OK : opt_open_tokenizer(&j->opened);
+    j->has_tokenizer = true;
+    return st;
+}
+
+/** The metadata, tokenizer included: what takes long and is needed only for the header. */
+static opt_status prepare(void *user) {
+    job *j = user;
+    opt_status st = OPT_OK;
+    OPT_TRY(open_tokenizer(j));
+    OPT_TRY(opt_opened_kv(&j->opened, &j->plan->kv));
+    OPT_TRY(put_provenance(j));
+    OPT_TRY(opt_plan_finish(j->plan));
+done:
+    return st;
+}
+
 static opt_status make_plan(job *j) {
     opt_status st = OPT_OK;
     const opt_model *m = j->opened.model;
-    opt_kv *kv = NULL;
-    OPT_TRY(opt_opened_kv(&j->opened, &kv));
-    OPT_TRY(opt_plan_new(j->ctx, m, kv, &j->plan));
+    OPT_TRY(opt_plan_new(j->ctx, m, &j->plan));
     j->choices = opt_arena_array(j->plan->arena, (size_t)m->n_weights, sizeof *j->choices);
     OPT_TRY_PTR(j->choices);
     j->sides = opt_arena_array(j->plan->arena, (size_t)m->n_weights, sizeof *j->sides);
@@ -378,8 +396,6 @@ static opt_status make_plan(job *j) {
     for (int i = 0; i < m->n_weights; i++) {
         OPT_TRY(plan_weight(j, i));
     }
-    OPT_TRY(put_provenance(j));
-    OPT_TRY(opt_plan_finish(j->plan));
     warn_of_widths(j);
 done:
     return st;
@@ -433,12 +449,15 @@ static opt_status run_emit(job *j) {
                 (unsigned long long)need, (long long)j->calib.n_windows, (long long)j->calib.n_ctx,
                 (unsigned long long)limit);
     if (j->calib.n_paths > 0) {
+        OPT_TRY(open_tokenizer(j));
         OPT_TRY(opt_calibration_new(j->plan, j->opened.tokenizer, &j->calib, &j->calibration));
     }
     const opt_emit_options emit = {
         .output = o->output,
         .force = o->force,
         .step = "quantizing",
+        .prepare = prepare,
+        .user = j,
         .calibration = j->calibration,
         .sweeps = o->sweeps,
     };
@@ -459,17 +478,15 @@ opt_status opt_quantize(opt_ctx *ctx, const opt_quantize_options *options,
     OPT_TRY(
         opt_rules_parse(ctx, options->rules, options->n_rules, rule_keys, rule_roles, &j.rules));
     OPT_TRY(read_calibration(&j));
-    OPT_TRY(opt_open(ctx, options->input, &j.opened));
+    OPT_TRY(opt_open_model(ctx, options->input, &j.opened));
     OPT_TRY(make_plan(&j));
     if (options->output != NULL) {
         OPT_TRY(opt_emit_refuse_inputs(ctx, j.opened.source, options->output));
     }
     OPT_TRY(opt_plan_result(j.plan, result)); /* nothing may fail behind the rename */
     have_result = true;
-    if (!options->dry_run) {
-        OPT_TRY(run_emit(&j));
-        opt_plan_result_errors(j.plan, result);
-    }
+    OPT_TRY(options->dry_run ? prepare(&j) : run_emit(&j));
+    opt_plan_complete_result(j.plan, result);
     result->peak_memory = opt_ctx_peak_memory(ctx) + (options->dry_run ? planned_bytes(&j) : 0);
     result->seconds = opt_flow_seconds() - start;
     have_result = false; /* it is the caller's */
@@ -477,6 +494,7 @@ done:
     if (have_result) {
         opt_quantize_result_free(result);
     }
+    opt_calibration_free(j.calibration);
     opt_plan_free(j.plan);
     opt_rules_free(j.rules);
     opt_opened_close(&j.opened);
