@@ -63,7 +63,7 @@ fi
 lathe_ppl() { "$lathe/infer-run" perplexity "$1" --text "$text" --ctx 512 --windows 8 --convention llama.cpp --compute exact \
     -j "$threads" --json -q | awk -F'[:,]' '$1 ~ /"perplexity"/ { print $2 + 0; exit }'; }
 peer_ppl() { "$peer/llama-perplexity" -m "$1" -f "$text" -c 512 --chunks 8 -t "$threads" -fa off -ctk f32 -ctv f32 2>&1 |
-    sed -n 's/^Final estimate: PPL = \([0-9.]*\).*/\1/p'; }
+    sed -n 's/.*Final estimate: PPL = \([0-9.]*\).*/\1/p'; }
 same_ppl() { # NAME FILE: ours on the file, the peer on its F32 expansion
     "$lathe/pack" "$2" -o "$work/f32.gguf" --to gguf-f32 -q --force
     local a b
