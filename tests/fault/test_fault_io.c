@@ -157,7 +157,7 @@ static void test_fault_io__a_killed_writer_leaves_old_or_new(void **state) {
         assert_true(pid >= 0);
         if (pid == 0) {
             opt_ctx *const ctx = faulty_ctx("OPT_FAULT_KILL", n);
-            _exit(write_gguf(ctx, path));
+            _exit((int)write_gguf(ctx, path));
         }
         assert_int_equal(waitpid(pid, &status, 0), pid);
         char head[4] = "";
