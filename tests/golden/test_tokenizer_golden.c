@@ -109,7 +109,9 @@ static void check_ids(const char *what, const opt_str *text, const opt_tokens *g
 
 static void check_text(const char *what, const opt_str *text, const opt_str *got,
                        const opt_str *expected) {
-    if (got->len != expected->len || memcmp(got->data, expected->data, got->len) != 0) {
+    const bool same = got->len == expected->len &&
+                      (got->len == 0 || memcmp(got->data, expected->data, got->len) == 0);
+    if (!same) {
         fail_msg("%s: '%.*s' is decoded as '%.*s', expected '%.*s'", what, (int)text->len,
                  text->data, (int)got->len, got->data, (int)expected->len, expected->data);
     }

@@ -406,13 +406,13 @@ typedef enum kv_edit {
 } kv_edit;
 
 static void put(opt_kv *kv, const char *key, kv_edit edit, double number, const char *text) {
-    const uint32_t list[] = {4, (uint32_t)number, 4, 4, 4};
+    const uint32_t list[] = {4, (uint32_t)(int64_t)number, 4, 4, 4};
     const uint8_t bools[] = {0, 1};
     opt_status st = OPT_OK;
     switch (edit) {
     case EDIT_NONE: break;
     case EDIT_REMOVE: opt_kv_remove(kv, key); break;
-    case EDIT_U32: st = opt_kv_set_u32(kv, key, (uint32_t)number); break;
+    case EDIT_U32: st = opt_kv_set_u32(kv, key, (uint32_t)(int64_t)number); break;
     case EDIT_F32: st = opt_kv_set_f32(kv, key, (float)number); break;
     case EDIT_STR: st = opt_kv_set_str(kv, key, text); break;
     case EDIT_U32_LIST:
