@@ -141,23 +141,49 @@ static bool refit_block(opt_rows *r, int64_t row, int64_t block, float *change) 
     return true;
 }
 
-/* Block by block for all rows at once, so that their updates of g are one matrix product. */
+/* g [n_rows] += u [n_rows, k] H over columns [c0, c1), where u are changes of columns h0 .. h0 + k
+ * - 1 and u has rows of `stride`. H is symmetric: its rows are its columns. */
+static void update_gradient(opt_rows *r, const float *u, int64_t stride, int64_t h0, int64_t k,
+                            int64_t c0, int64_t c1) {
+    const int64_t n = r->n_cols, width = c1 - c0;
+    if (width <= 0) {
+        return;
+    }
+    r->kern->linear_f32(r->hessian->h + c0 * n + h0, n, u, stride, r->update, width, width,
+                        r->n_rows, k);
+    for (int64_t row = 0; row < r->n_rows; row++) {
+        r->kern->add(r->g + row * n + c0, r->update + row * width, width);
+    }
+}
+
+/*
+ * Block by block for all rows at once, so that their updates of g are matrix products. A block's
+ * changes reach the other blocks of its panel at once and all other columns when the panel is done
+ * (as in the lazy updates of the column loop): the products become long enough to be fast.
+ */
 static int64_t refine_scales(opt_rows *r) {
     const int64_t n = r->n_cols, size = r->format->block_elems;
+    const int64_t panel = opt_ceil_div(OPT_ROWS_STEPS, size) * size;
     int64_t n_steps = 0;
-    for (int64_t block = 0; block < r->n_blocks; block++) {
-        const int64_t width = opt_min_i64(size, n - block * size);
+    for (int64_t p0 = 0; p0 < n; p0 += panel) {
+        const int64_t p1 = opt_min_i64(n, p0 + panel), stride = p1 - p0;
         int64_t n_moved = 0;
-        for (int64_t row = 0; row < r->n_rows; row++) {
-            n_moved += refit_block(r, row, block, r->u + row * size);
+        for (int64_t c0 = p0; c0 < p1; c0 += size) {
+            const int64_t width = opt_min_i64(size, p1 - c0);
+            int64_t n_now = 0;
+            for (int64_t row = 0; row < r->n_rows; row++) {
+                n_now += refit_block(r, row, c0 / size, r->u + row * stride + (c0 - p0));
+            }
+            if (n_now > 0) {
+                update_gradient(r, r->u + (c0 - p0), stride, c0, width, p0, p1);
+            }
+            n_moved += n_now;
+        }
+        if (n_moved > 0) {
+            update_gradient(r, r->u, stride, p0, stride, 0, p0);
+            update_gradient(r, r->u, stride, p0, stride, p1, n);
         }
         n_steps += n_moved;
-        if (n_moved > 0) {
-            /* H is symmetric: its columns of the block, n rows of `width`. */
-            r->kern->linear_f32(r->hessian->h + block * size, n, r->u, size, r->update, n, n,
-                                r->n_rows, width);
-            r->kern->add(r->g, r->update, r->n_rows * n);
-        }
     }
     return n_steps;
 }

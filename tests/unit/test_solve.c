@@ -247,6 +247,48 @@ static void test_solve__rows_do_not_depend_on_each_other(void **state) {
     opt_ctx_free(ctx);
 }
 
+/* Every grid that can move: values go where they were sent, up to half a step. */
+static void test_solve__grids_move(void **state) {
+    static const float moves[][2] = {{1.0F, 0.0F}, {1.25F, 0.0F}, {0.8F, 0.01F}, {1.1F, -0.02F}};
+    solve_case *c = case_new(40);
+    int n_formats = 0;
+    (void)state;
+    for (int i = 0; opt_formats[i] != NULL; i++) {
+        const opt_format *f = opt_formats[i];
+        if (!solvable(f) || f->grid->move == NULL) {
+            continue;
+        }
+        n_formats++;
+        for (int m = 0; m < COUNT_OF(moves); m++) {
+            _Alignas(16) uint8_t params[OPT_GRID_PARAMS_MAX], moved[OPT_GRID_PARAMS_MAX];
+            const int64_t n = f->block_elems;
+            float low = 0.0F, high = 0.0F;
+            f->grid->fit(f, c->w, NULL, n, params);
+            for (int64_t k = 0; k < n; k++) {
+                low = c->w[k] < low ? c->w[k] : low;
+                high = c->w[k] > high ? c->w[k] : high;
+            }
+            const float step = (high - low) / (float)((1 << f->bits) - 1);
+            const float shift = (f->flags & OPT_FORMAT_ZERO_POINT) != 0 ? moves[m][1] : 0.0F;
+            f->grid->move(f, params, moves[m][0], moves[m][1], moved);
+            for (int64_t k = 0; k < n; k++) {
+                int32_t code, again;
+                float value, now;
+                f->grid->round(f, params, k, &c->w[k], &code, &value);
+                const float target = moves[m][0] * value + shift;
+                f->grid->round(f, moved, k, &target, &again, &now);
+                if (!(fabsf(now - target) <= 0.55F * step + 2e-3F * fabsf(target))) {
+                    fail_msg("%s, move %d: %g became %g, not %g", f->name, m, (double)value,
+                             (double)now, (double)target);
+                }
+                assert_true(m > 0 || (again == code && now == value));
+            }
+        }
+    }
+    assert_true(n_formats >= 8);
+    free(c);
+}
+
 /* Few tokens, dead columns, zero weights: finite, and never worse than nearest. */
 static void test_solve__singular_hessians(void **state) {
     static const struct {
@@ -291,6 +333,7 @@ int main(void) {
         cmocka_unit_test(test_solve__equals_the_published_algorithm),
         cmocka_unit_test(test_solve__better_than_nearest_on_every_format),
         cmocka_unit_test(test_solve__rows_do_not_depend_on_each_other),
+        cmocka_unit_test(test_solve__grids_move),
         cmocka_unit_test(test_solve__singular_hessians),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
