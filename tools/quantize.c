@@ -128,7 +128,7 @@ static const cli_command commands[] = {{
     .synopsis = "MODEL -o FILE [options]",
     .args_help = "  MODEL                   a Hugging Face directory or a float GGUF file\n",
 
-                     .notes = notes,
+    .notes = notes,
     .min_args = 1,
     .max_args = 1,
     .options = options,
