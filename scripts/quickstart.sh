@@ -20,7 +20,9 @@ run() {
 }
 
 step "Build"
-cmake -S . -B build -G Ninja -DBUILD_TESTING=OFF >build.log 2>&1 &&
+first=()
+[ -f build/CMakeCache.txt ] || first=(-DBUILD_TESTING=OFF) # tests are for scripts/test.sh
+cmake -S . -B build -G Ninja "${first[@]}" >build.log 2>&1 &&
     cmake --build build >>build.log 2>&1 || {
     cat build.log
     exit 1

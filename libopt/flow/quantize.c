@@ -379,6 +379,20 @@ done:
     return st;
 }
 
+/** Every rule must have been of use; a misspelt one is answered with the nearest kind of tensor. */
+static opt_status check_rules(const job *j) {
+    opt_status st = OPT_OK;
+    const opt_model *m = j->opened.model;
+    const char **kinds = opt_arena_array(j->plan->arena, (size_t)m->n_weights, sizeof *kinds);
+    OPT_TRY_PTR(kinds);
+    for (int i = 0; i < m->n_weights; i++) {
+        kinds[i] = m->weights[i].kind;
+    }
+    OPT_TRY(opt_rules_check_used(j->rules, kinds, (size_t)m->n_weights));
+done:
+    return st;
+}
+
 static opt_status make_plan(job *j) {
     opt_status st = OPT_OK;
     const opt_model *m = j->opened.model;
@@ -391,7 +405,7 @@ static opt_status make_plan(job *j) {
     for (int i = 0; i < m->n_weights; i++) {
         OPT_TRY(choose(j, &m->weights[i], &j->choices[i]));
     }
-    OPT_TRY(opt_rules_check_used(j->rules));
+    OPT_TRY(check_rules(j));
     OPT_TRY(choose_padding(j));
     for (int i = 0; i < m->n_weights; i++) {
         OPT_TRY(plan_weight(j, i));

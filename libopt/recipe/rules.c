@@ -239,13 +239,18 @@ void opt_rules_resolve(opt_rules *rules, const opt_rule_target *target, const ch
     }
 }
 
-opt_status opt_rules_check_used(const opt_rules *rules) {
+opt_status opt_rules_check_used(const opt_rules *rules, const char *const *names, size_t n) {
     for (size_t i = 0; i < rules->n; i++) {
-        if (rules->rules[i].n_matched == 0) {
-            return opt_fail(rules->ctx, OPT_ERR_USAGE, rules->rules[i].text,
-                            "the pattern '%s%s' matches no tensor of the model",
-                            rules->rules[i].by_role ? "role=" : "", rules->rules[i].pattern);
+        const rule *r = &rules->rules[i];
+        if (r->n_matched > 0) {
+            continue;
         }
+        const char *near = r->by_role ? NULL : opt_text_nearest(r->pattern, names, n);
+        return opt_fail(rules->ctx, OPT_ERR_USAGE, r->text,
+                        "the pattern '%s%s' matches no tensor of the model%s%s%s",
+                        r->by_role ? "role=" : "", r->pattern,
+                        near != NULL ? "; did you mean '" : "", near != NULL ? near : "",
+                        near != NULL ? "'?" : "");
     }
     return OPT_OK;
 }

@@ -47,8 +47,9 @@ void opt_rules_free(opt_rules *rules);
  * that matched. */
 void opt_rules_resolve(opt_rules *rules, const opt_rule_target *target, const char **values);
 
-/** USAGE naming the first rule that has matched nothing so far. */
-OPT_MUST_USE opt_status opt_rules_check_used(const opt_rules *rules);
+/** USAGE naming the first rule that has matched nothing so far, and the nearest of names[n]. */
+OPT_MUST_USE opt_status opt_rules_check_used(const opt_rules *rules, const char *const *names,
+                                             size_t n);
 
 /** Whether `text` matches the glob `pattern`; in O(|pattern| |text|). An unclosed '[' stands for
  * itself. */

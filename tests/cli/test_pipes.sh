@@ -74,5 +74,24 @@ interrupted() { # interrupted SIGNAL CODE: tries until the signal arrives while 
 }
 check "SIGINT ends a run with 130" interrupted INT 130
 check "SIGTERM ends a run with 143" interrupted TERM 143
+
+# A signal at any moment of a conversion: the old output or the new one, and nothing else
+quantize stories260K -o new.gguf -q --format q4_0
+mkdir signal
+for i in $(seq 1 40); do
+    echo old >signal/s.gguf
+    code=0
+    quantize stories260K -o signal/s.gguf -q --format q4_0 --force >out 2>err &
+    pid=$!
+    sleep 0.00$((i % 10))$((i % 7))
+    kill -TERM $pid 2>/dev/null
+    wait $pid || code=$?
+    case $code in
+    0) check "signal $i came late: the new output is there" cmp -s signal/s.gguf new.gguf ;;
+    143) check "signal $i: old output or new" test "$(head -c 3 signal/s.gguf)" = old -o "$(head -c 4 signal/s.gguf)" = GGUF ;;
+    *) check "signal $i: exit code $code is neither 0 nor 143" false ;;
+    esac
+    check "signal $i: nothing left behind" test "$(ls -A signal)" = s.gguf
+done
 check "a signal is named in one line" test "$(wc -l <err)" -le 1
 finish

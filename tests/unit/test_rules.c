@@ -113,7 +113,7 @@ static void test_rules__later_rules_win_key_by_key(void **state) {
     opt_rules_resolve(rules, &down, values);
     assert_string_equal(values[0], "q8_0");
     assert_string_equal(values[1], "next");
-    assert_int_equal(opt_rules_check_used(rules),
+    assert_int_equal(opt_rules_check_used(rules, NULL, 0),
                      OPT_ERR_USAGE); /* role=embedding has matched nothing yet */
     assert_string_equal(opt_ctx_error_object(ctx), "role=embedding:format=q5_0");
     opt_ctx_clear_error(ctx);
@@ -122,7 +122,7 @@ static void test_rules__later_rules_win_key_by_key(void **state) {
     opt_rules_resolve(rules, &embd, values);
     assert_string_equal(values[0], "q5_0");
     assert_string_equal(values[1], "own");
-    assert_int_equal(opt_rules_check_used(rules), OPT_OK);
+    assert_int_equal(opt_rules_check_used(rules, NULL, 0), OPT_OK);
     opt_rules_free(rules);
     opt_ctx_free(ctx);
 }
@@ -137,7 +137,7 @@ static void test_rules__none_leave_everything_open(void **state) {
     opt_rules_resolve(rules, &t, values);
     assert_null(values[0]);
     assert_null(values[1]);
-    assert_int_equal(opt_rules_check_used(rules), OPT_OK);
+    assert_int_equal(opt_rules_check_used(rules, NULL, 0), OPT_OK);
     opt_rules_free(rules);
     opt_ctx_free(ctx);
 }
