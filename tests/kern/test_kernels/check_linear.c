@@ -296,7 +296,9 @@ void check_linear_i8(opt_kern_linear_i8_fn *fn, const row_info *row) {
         if (opt_formats[f]->kfmt != row->kfmt) {
             continue;
         }
-        for (int64_t i = 0; i < N_PICKS; i++) {
+        /* There are many own formats: each takes other sizes. */
+        const int step = row->kfmt == OPT_KFMT_INT ? 5 : 1;
+        for (int64_t i = f % step; i < N_PICKS; i += step) {
             shape s = pick(i);
             s.k = opt_formats[f]->flags & OPT_FORMAT_PARTIAL || i >= 70 ? s.k : s.k * 32;
             if (opt_format_fits(opt_formats[f], s.k)) {
