@@ -1,5 +1,6 @@
 /** infer-run: generate, perplexity, compare, inspect and bench on any model. */
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -226,7 +227,7 @@ static opt_status on_text(void *user, const char *text, size_t n) {
 static void fill_sampling(const settings *s, opt_sampling *o) {
     o->temperature = s->temp;
     o->top_k = s->top_k;
-    o->top_p = s->top_p;
+    o->top_p = s->top_p > 0 ? s->top_p : DBL_MIN; /* 0 would stand for the default: all tokens */
     o->min_p = s->min_p;
     o->repetition_penalty = s->repeat_penalty;
     o->repetition_window = s->repeat_window;

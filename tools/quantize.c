@@ -83,9 +83,8 @@ static void notes(void) {
 
 static opt_status run(cli_job *job, void *user) {
     settings *s = user;
-    if (s->output.path == NULL && !s->output.dry_run) {
-        return cli_usage(job,
-                         "-o FILE is needed: the file to write (or --dry-run for the plan only)");
+    if (!cli_has_output(job, &s->output)) {
+        return OPT_ERR_USAGE;
     }
     opt_quantize_options o = {0};
     o.input = job->args[0];

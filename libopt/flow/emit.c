@@ -452,6 +452,9 @@ opt_status opt_emit(opt_plan *plan, const opt_emit_options *options) {
     e->unit = INT_MIN;
     e->kern = opt_kern_get(plan->ctx);
     OPT_TRY_PTR(e->kern);
+    /* New checksums must not vouch for a damaged source. */
+    int64_t n_checked = 0;
+    OPT_TRY(opt_source_verify(plan->model->source, &n_checked));
     OPT_TRY(engine_alloc(e));
     OPT_TRY(run_windows(e, options->step));
     opt_gguf_writer *writer = e->writer;

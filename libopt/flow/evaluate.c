@@ -13,12 +13,18 @@
 /** Cuts the tokens into windows as the options say. */
 static opt_status plan_windows(opt_runner *r, const opt_eval_options *o, const opt_tokens *tokens,
                                opt_windows *out) {
+    opt_status st = OPT_OK;
     const int64_t window = o->ctx > 0 ? o->ctx : DEFAULT_WINDOW;
     const opt_tokenizer *t = r->opened.tokenizer;
     const bool stock = o->convention == OPT_PPL_LLAMA_CPP;
+    OPT_REQUIRE(!stock || window > 2, r->ctx, OPT_ERR_USAGE, "--ctx",
+                "the second half of a window of %lld tokens predicts nothing; use at least 3",
+                (long long)window);
     const bool bos = stock && o->bos == OPT_BOS_AUTO && opt_tokenizer_adds_bos(t);
-    return opt_windows_make(r->ctx, tokens->ids, (int64_t)tokens->n, window, o->n_windows,
-                            stock ? window / 2 : 0, bos ? opt_tokenizer_bos(t) : -1, out);
+    OPT_TRY(opt_windows_make(r->ctx, tokens->ids, (int64_t)tokens->n, window, o->n_windows,
+                             stock ? window / 2 : 0, bos ? opt_tokenizer_bos(t) : -1, out));
+done:
+    return st;
 }
 
 static void fill_ppl(const double *nll, int64_t n, opt_ppl_result *result) {

@@ -269,7 +269,7 @@ done:
     return st;
 }
 
-opt_status opt_source_verify(opt_source *source, int64_t *n_checked) {
+opt_status opt_source_verify(const opt_source *source, int64_t *n_checked) {
     opt_status st = OPT_OK;
     verify_job job = {.source = source};
     OPT_TRY(check_sizes(source));

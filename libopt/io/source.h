@@ -47,6 +47,6 @@ void opt_source_dont_need(const opt_source *source, const opt_tensor *t);
 /** Checks the checksums of header and tensors where the files carry them (docs/FORMAT.md): INPUT
    naming the tensor that differs. *n_checked gets the number of tensors compared. Runs on all
    threads. */
-OPT_MUST_USE opt_status opt_source_verify(opt_source *source, int64_t *n_checked);
+OPT_MUST_USE opt_status opt_source_verify(const opt_source *source, int64_t *n_checked);
 
 #endif

@@ -56,17 +56,16 @@ expect 0 quantize stories260K -o j.gguf --force -j 3 --json
 json_check out --without run >b
 check "reports agree but for the run" cmp a b
 
-# Signals: the temporary file goes, the old output stays
+# Signals: the temporary file goes, the old output stays. timeout sends one signal to the tool alone; a background job of
+# the shell would not do, since a signal before its exec runs the shell's own exit trap.
 interrupted() { # interrupted SIGNAL CODE: tries until the signal arrives while the job runs
     local signal=$1 want=$2 code tries=0
     while [ $tries -lt 40 ]; do
         tries=$((tries + 1))
         code=0
-        infer-run generate q.gguf -p Once --max-tokens 400 --ctx 500 --ignore-eos --compute exact -j 1 >out 2>err &
-        local pid=$!
-        sleep 0.0$((tries % 10))
-        kill "-$signal" $pid 2>/dev/null
-        wait $pid || code=$?
+        timeout --foreground --preserve-status -s "$signal" 0.0$((tries % 9 + 1)) \
+            infer-run generate q.gguf -p Once --max-tokens 400 --ctx 500 --ignore-eos --compute exact -j 1 \
+            >out 2>err || code=$?
         [ $code -ne "$want" ] || return 0
     done
     echo "last exit code $code" >&2
@@ -81,11 +80,8 @@ mkdir signal
 for i in $(seq 1 40); do
     echo old >signal/s.gguf
     code=0
-    quantize stories260K -o signal/s.gguf -q --format q4_0 --force >out 2>err &
-    pid=$!
-    sleep 0.00$((i % 10))$((i % 7))
-    kill -TERM $pid 2>/dev/null
-    wait $pid || code=$?
+    timeout --foreground --preserve-status -s TERM 0.00$((i % 10))$((i % 7 + 1)) \
+        quantize stories260K -o signal/s.gguf -q --format q4_0 --force >out 2>err || code=$?
     case $code in
     0) check "signal $i came late: the new output is there" cmp -s signal/s.gguf new.gguf ;;
     143) check "signal $i: old output or new" test "$(head -c 3 signal/s.gguf)" = old -o "$(head -c 4 signal/s.gguf)" = GGUF ;;

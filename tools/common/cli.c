@@ -1,17 +1,20 @@
 #include "common/cli.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/term.h"
 
 const cli_option cli_common_options[] = {
     {NULL, 0, CLI_FLAG, NULL, "Common options", 0, NULL, 0, 0},
     {"threads", 'j', CLI_INT, "N", "threads (default: all cores it may use)",
-     offsetof(cli_common, threads), NULL, 1, 4096},
+     offsetof(cli_common, threads), NULL, 1, 1024},
     {"max-memory", 0, CLI_BYTES, "SIZE", "memory it may allocate, such as 4G",
      offsetof(cli_common, max_memory), NULL, 0, 0},
     {"json", 0, CLI_OPTIONAL, "FILE", "JSON report, to FILE or in place of the text",
@@ -36,6 +39,20 @@ opt_status cli_usage(cli_job *job, const char *fmt, ...) {
     vsnprintf(job->error, sizeof job->error, fmt, args);
     va_end(args);
     return OPT_ERR_USAGE;
+}
+
+bool cli_has_output(cli_job *job, const cli_output *output) {
+    if (output->path == NULL && !output->dry_run) {
+        (void)cli_usage(job,
+                        "-o FILE is needed: the file to write (or --dry-run for the plan only)");
+        return false;
+    }
+    if (output->path != NULL && strcmp(output->path, "-") == 0) {
+        (void)cli_usage(job, "-o -: the output must be a file, because it is read back for "
+                             "verification; ./- names a file of this name");
+        return false;
+    }
+    return true;
 }
 
 static void print_command_help(const cli_tool *tool, const cli_command *c) {
@@ -86,6 +103,31 @@ static int finish_stdout(const cli_tool *tool, int code) {
     return code;
 }
 
+/**
+ * Refuses a file for the JSON document that holds anything but an earlier report: it would be the
+ * model or the text as likely as not. False: there is a usage error now.
+ */
+static bool check_json_file(cli_job *job) {
+    const char *path = job->common->json;
+    struct stat info;
+    if (path == NULL || job->json_on_stdout || stat(path, &info) != 0 || !S_ISREG(info.st_mode) ||
+        info.st_size == 0) {
+        return true;
+    }
+    char head[64] = "";
+    FILE *f = fopen(path, "r");
+    if (f != NULL) {
+        head[fread(head, 1, sizeof head - 1, f)] = 0;
+        fclose(f);
+    }
+    if (strstr(head, "\"schema\": \"lathe.report/") != NULL) {
+        return true;
+    }
+    job->json_refused = true;
+    (void)cli_usage(job, "--json: %.400s exists and holds no report; it is left as it is", path);
+    return false;
+}
+
 /** Writes the JSON document to its file or to standard output. */
 static opt_status write_json(cli_job *job, term_state *term) {
     char *text = NULL;
@@ -131,6 +173,9 @@ static opt_status write_text(cli_job *job, term_state *term) {
 static int finish(cli_job *job, term_state *term, opt_status st) {
     term_clear_progress(term);
     opt_report *r = &job->report;
+    if (st == OPT_OK && !check_json_file(job)) { /* a file that this run has written itself */
+        st = OPT_ERR_USAGE;
+    }
     r->tool = job->tool->name;
     r->command = job->command->name;
     r->status = st;
@@ -143,7 +188,7 @@ static int finish(cli_job *job, term_state *term, opt_status st) {
                    r->error_message != NULL ? r->error_message : opt_ctx_error_message(job->ctx));
     }
     opt_status out = OPT_OK;
-    if (job->common->json != NULL) {
+    if (job->common->json != NULL && !job->json_refused) {
         out = write_json(job, term);
     }
     const bool silent = job->command->quiet_hides_text && job->common->quiet > 0 && !r->dry_run;
@@ -186,7 +231,7 @@ static int run_job(cli_job *job, void *settings) {
     } else if (job->error[0] == 0 && job->n_args > job->command->max_args) {
         (void)cli_usage(job, "too many arguments: '%s' was not expected",
                         job->args[job->command->max_args]);
-    } else if (job->error[0] == 0) {
+    } else if (job->error[0] == 0 && check_json_file(job)) {
         term_catch_signals(job->ctx);
         st = job->command->run(job, settings);
         ran = true;
@@ -291,7 +336,20 @@ static int no_such_command(const cli_tool *tool, const char *name) {
     return OPT_ERR_USAGE;
 }
 
+/**
+ * Fills standard streams that the caller closed: a file opened later would get their number, and
+ * messages would end up in it. Opened the wrong way round, so that using them still fails.
+ */
+static void fill_closed_streams(void) {
+    for (int fd = 0; fd <= 2; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF) {
+            (void)!open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
+        }
+    }
+}
+
 int cli_main(const cli_tool *tool, int argc, char **argv) {
+    fill_closed_streams();
     term_catch_signals(NULL); /* ignores SIGPIPE */
     if (tool->commands[0].name == NULL) {
         return run_command(tool, &tool->commands[0], argc, argv);

@@ -28,6 +28,7 @@ typedef struct cli_job {
     opt_report report;   /* filled by the command; what it points to lives until `cleanup` */
     char error[512];     /* of cli_usage */
     bool json_on_stdout; /* standard output belongs to the JSON document */
+    bool json_refused;   /* the file for the JSON document holds something else */
     bool text_done;      /* the command has printed its results itself */
 } cli_job;
 
@@ -95,6 +96,9 @@ typedef struct cli_output {
         "force", 0, CLI_FLAG, NULL, "replace an existing output",                                  \
             offsetof(type, member) + offsetof(cli_output, force), NULL, 0, 0                       \
     }
+
+/** Whether `output` names a file, or none is needed (a dry run); else a usage error of this job. */
+bool cli_has_output(cli_job *job, const cli_output *output);
 
 #define CLI_END                                                                                    \
     { NULL, 0, CLI_FLAG, NULL, NULL, 0, NULL, 0, 0 }
