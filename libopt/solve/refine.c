@@ -49,10 +49,12 @@ static int64_t refine_codes(opt_rows *r, int64_t row) {
     return n_steps;
 }
 
-/* A block's part of the problem: x H_bb for up to two directions x. */
+/* What moves together, a part or a whole block, and its share of the problem: x H_bb for up to two
+ * directions x. */
 typedef struct block_view {
     const opt_rows *r;
-    int64_t first, n; /* columns of the block */
+    int64_t first, n; /* columns */
+    bool offset;      /* its grid can be shifted */
 } block_view;
 
 static void block_multiply(const block_view *b, const float *x, float *y) {
@@ -84,7 +86,6 @@ static float dot(const float *x, const float *y, int64_t n) {
 static bool best_move(const block_view *b, const float *v, const float *g, float *scale,
                       float *shift) {
     float hv[MAX_BLOCK], ones[MAX_BLOCK], h1[MAX_BLOCK];
-    const bool offset = (b->r->format->flags & OPT_FORMAT_ZERO_POINT) != 0;
     block_multiply(b, v, hv);
     const float vv = dot(v, hv, b->n), vg = dot(v, g, b->n);
     if (!(vv > 0.0F)) {
@@ -92,7 +93,7 @@ static bool best_move(const block_view *b, const float *v, const float *g, float
     }
     *scale = 1.0F + vg / vv;
     *shift = 0.0F;
-    if (offset) {
+    if (b->offset) {
         for (int64_t i = 0; i < b->n; i++) {
             ones[i] = 1.0F;
         }
@@ -107,11 +108,23 @@ static bool best_move(const block_view *b, const float *v, const float *g, float
     return isfinite(*scale) && isfinite(*shift) && *scale > 0.5F && *scale < 2.0F;
 }
 
-/* Tries new parameters for block `block` of a row. If E falls, takes them and leaves the change of
- * d in `change`; otherwise that is zero. */
-static bool refit_block(opt_rows *r, int64_t row, int64_t block, float *change) {
-    const int64_t size = r->format->block_elems;
-    const block_view b = {r, block * size, opt_min_i64(size, r->n_cols - block * size)};
+/* The columns from `first` on that move together: a part, or a block if `whole`. */
+static block_view view_of(const opt_rows *r, int64_t first, bool whole) {
+    const opt_format *f = r->format;
+    const int64_t size = whole ? f->block_elems : opt_format_part_elems(f);
+    const bool one_part = opt_format_part_elems(f) == f->block_elems;
+    return (block_view){.r = r,
+                        .first = first,
+                        .n = opt_min_i64(size, r->n_cols - first),
+                        .offset = (f->flags & OPT_FORMAT_ZERO_POINT) != 0 && (!whole || one_part)};
+}
+
+/* Tries new parameters for the part (or block) at column `first` of a row. If E falls, takes them
+ * and leaves the change of d in `change`; otherwise that is zero. */
+static bool refit(opt_rows *r, int64_t row, int64_t first, bool whole, float *change) {
+    const block_view b = view_of(r, first, whole);
+    const int64_t size = r->format->block_elems, block = first / size, in_block = first % size;
+    const int64_t part = whole ? OPT_GRID_ALL_PARTS : in_block / opt_format_part_elems(r->format);
     const int64_t at = row * r->n_cols + b.first;
     uint8_t *params = r->params + (size_t)(row * r->n_blocks + block) * r->params_stride;
     uint8_t *moved = r->moved + (size_t)row * r->params_stride;
@@ -121,10 +134,10 @@ static bool refit_block(opt_rows *r, int64_t row, int64_t block, float *change) 
     if (!best_move(&b, r->values + at, r->g + at, &scale, &shift)) {
         return false;
     }
-    r->format->grid->move(r->format, params, scale, shift, moved);
+    r->format->grid->move(r->format, params, part, scale, shift, moved);
     for (int64_t i = 0; i < b.n; i++) {
         const float target = scale * r->values[at + i] + shift;
-        r->format->grid->round(r->format, moved, i, &target, &codes[i], &values[i]);
+        r->format->grid->round(r->format, moved, in_block + i, &target, &codes[i], &values[i]);
         change[i] = r->values[at + i] - values[i];
     }
     block_multiply(&b, change, hc);
@@ -157,12 +170,14 @@ static void update_gradient(opt_rows *r, const float *u, int64_t stride, int64_t
 }
 
 /*
- * Block by block for all rows at once, so that their updates of g are matrix products. A block's
- * changes reach the other blocks of its panel at once and all other columns when the panel is done
- * (as in the lazy updates of the column loop): the products become long enough to be fast.
+ * Part by part (or block by block) for all rows at once, so that their updates of g are matrix
+ * products. The changes reach the other parts of the panel at once and all other columns when the
+ * panel is done (as in the lazy updates of the column loop): the products become long enough to be
+ * fast.
  */
-static int64_t refine_scales(opt_rows *r) {
-    const int64_t n = r->n_cols, size = r->format->block_elems;
+static int64_t refine_scales(opt_rows *r, bool whole) {
+    const int64_t n = r->n_cols,
+                  size = whole ? r->format->block_elems : opt_format_part_elems(r->format);
     const int64_t panel = opt_ceil_div(OPT_ROWS_STEPS, size) * size;
     int64_t n_steps = 0;
     for (int64_t p0 = 0; p0 < n; p0 += panel) {
@@ -172,7 +187,7 @@ static int64_t refine_scales(opt_rows *r) {
             const int64_t width = opt_min_i64(size, p1 - c0);
             int64_t n_now = 0;
             for (int64_t row = 0; row < r->n_rows; row++) {
-                n_now += refit_block(r, row, c0 / size, r->u + row * stride + (c0 - p0));
+                n_now += refit(r, row, c0, whole, r->u + row * stride + (c0 - p0));
             }
             if (n_now > 0) {
                 update_gradient(r, r->u + (c0 - p0), stride, c0, width, p0, p1);
@@ -194,7 +209,10 @@ int64_t opt_rows_refine(opt_rows *r) {
         n_steps += refine_codes(r, row);
     }
     if (r->format->grid->move != NULL && r->format->block_elems <= MAX_BLOCK) {
-        n_steps += refine_scales(r);
+        n_steps += refine_scales(r, false);
+        if (opt_format_part_elems(r->format) < r->format->block_elems) {
+            n_steps += refine_scales(r, true);
+        }
     }
     return n_steps;
 }

@@ -57,7 +57,8 @@ void opt_rows_objective(opt_rows *r, double *e);
 /**
  * One round of refinement; d and g must be current and are kept so. First every code in turn goes
  * to the grid point that minimises E with all others fixed; then, where the grid can move, the
- * scale (and offset) of every block goes to the minimum of E for fixed codes, if that is better.
+ * scale (and offset) of every part of a block goes to the minimum of E for fixed codes, if that is
+ * better, and after it the scale of every block that has several parts.
  * Every step is taken only if it lowers E. Returns the number of steps taken.
  */
 int64_t opt_rows_refine(opt_rows *r);

@@ -60,6 +60,10 @@ double opt_format_bpw(const opt_format *f) {
     return 8.0 * (double)f->block_bytes / (double)f->block_elems;
 }
 
+int64_t opt_format_part_elems(const opt_format *f) {
+    return f->part_elems > 0 ? f->part_elems : f->block_elems;
+}
+
 opt_kspec opt_format_kspec(const opt_format *f) {
     return (opt_kspec){.kfmt = f->kfmt,
                        .bits = f->bits,

@@ -35,6 +35,10 @@ enum {
  * a block, then round for each `dim` consecutive elements in any order it likes (with weights that
  * it has changed meanwhile), then emit. `params` is caller-owned storage of params_bytes, aligned
  * to 16.
+ *
+ * The elements of a block that share one scale are a part (opt_format_part_elems). A block of most
+ * formats is one part; where scales are themselves quantized (OPT_FORMAT_TWO_LEVEL) it is several,
+ * whose grids move one by one in steps of the block's scale, or all together with that scale.
  */
 typedef struct opt_grid {
     int dim; /**< consecutive elements rounded together: 1 for scalar grids, 4 or 8 for code vectors
@@ -56,14 +60,18 @@ typedef struct opt_grid {
     void (*emit)(const opt_format *f, const void *params, const int32_t *codes, int64_t n,
                  void *block);
     /**
-     * Moves the grid: writes to *moved the storable parameters under which a value v becomes about
-     * scale * v + shift (a format without an offset leaves the shift out). What a code decodes to
-     * then, round says. NULL: the format cannot; solvers keep what fit has chosen.
+     * Moves the grid of one part: writes to *moved the storable parameters of the block under which
+     * a value v of the part becomes about scale * v + shift (a format without an offset leaves the
+     * shift out); values of other parts stay as they are. For OPT_GRID_ALL_PARTS every value of the
+     * block becomes about scale * v, and the shift is left out unless the block is one part. What a
+     * code decodes to then, round says. NULL: the format cannot; solvers keep what fit has chosen.
      */
-    void (*move)(const opt_format *f, const void *params, float scale, float shift, void *moved);
+    void (*move)(const opt_format *f, const void *params, int64_t part, float scale, float shift,
+                 void *moved);
 } opt_grid;
 
-#define OPT_GRID_PARAMS_MAX 256
+#define OPT_GRID_PARAMS_MAX 512
+#define OPT_GRID_ALL_PARTS (-1)
 
 /** One row of the format table. All rows are static const. */
 struct opt_format {
@@ -73,6 +81,7 @@ struct opt_format {
     int ggml_type;        /**< id in GGUF, or -1 */
     const char *st_dtype; /**< name in safetensors ("BF16"), or NULL */
     int64_t block_elems;
+    int64_t part_elems; /**< TWO_LEVEL: elements that share one scale; 0: all of the block */
     size_t block_bytes;
     uint32_t flags;
     int bits;       /**< bits of a code; 0 for plain formats */
@@ -114,6 +123,9 @@ bool opt_format_row_bytes(const opt_format *f, int64_t n_cols, size_t *out);
 bool opt_format_bytes(const opt_format *f, int64_t n_rows, int64_t n_cols, size_t *out);
 /** Bits per weight of full blocks. */
 double opt_format_bpw(const opt_format *f);
+
+/** Elements of a block that share one scale; a divisor of block_elems. */
+int64_t opt_format_part_elems(const opt_format *f);
 
 /** What kernels need to know about the rows of `f`. */
 opt_kspec opt_format_kspec(const opt_format *f);

@@ -39,8 +39,10 @@ static void emit(const opt_format *f, const void *params, const int32_t *codes, 
     optk_scalar_emit(&spec, &state->params, bytes, n, block);
 }
 
-static void move(const opt_format *f, const void *params, float scale, float shift, void *moved) {
+static void move(const opt_format *f, const void *params, int64_t part, float scale, float shift,
+                 void *moved) {
     (void)f;
+    (void)part; /* a block is one part */
     const scalar_state *from = params;
     scalar_state *to = moved;
     to->grid = from->grid;

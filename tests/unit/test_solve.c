@@ -270,7 +270,7 @@ static void test_solve__grids_move(void **state) {
             }
             const float step = (high - low) / (float)((1 << f->bits) - 1);
             const float shift = (f->flags & OPT_FORMAT_ZERO_POINT) != 0 ? moves[m][1] : 0.0F;
-            f->grid->move(f, params, moves[m][0], moves[m][1], moved);
+            f->grid->move(f, params, 0, moves[m][0], moves[m][1], moved);
             for (int64_t k = 0; k < n; k++) {
                 int32_t code, again;
                 float value, now;
