@@ -27,6 +27,7 @@ typedef struct opt_plan_tensor {
     size_t row_bytes;
     int64_t tile_rows; /* rows encoded together: depends on the shape only */
     const char *note; /* "" or why the format is not the one asked for; lives in the plan's arena */
+    bool replaced;    /* the width does not suit the format asked for: another one took its place */
     double rmse, rel_error;
     /* Calibrated tensors; NaN and 0 otherwise. Errors are relative to the mean square output. */
     double output_error, output_error_nearest, damping;

@@ -280,8 +280,8 @@ static opt_status plan_weight(job *j, int i) {
                  (long long)(j->ff_padded - n_ff), is_matrix(w) ? "rows" : "elements");
         *(is_matrix(w) ? &n_rows : &n_cols) = j->ff_padded;
     }
-    if (!opt_format_fits(c->format, n_cols)) {
-        const opt_format *wanted = c->format;
+    const opt_format *wanted = c->format;
+    if (!opt_format_fits(wanted, n_cols)) {
         const opt_format *own =
             (c->width_policy & OPT_WIDTH_OWN) != 0 ? opt_width_own(wanted) : NULL;
         const opt_format *next =
@@ -306,7 +306,9 @@ static opt_status plan_weight(job *j, int i) {
         }
     }
     OPT_TRY(opt_plan_add(j->plan, w, c->format, c->method, n_rows, n_cols, note));
-    OPT_TRY(settle_method(j, &j->plan->tensors[j->plan->n - 1]));
+    opt_plan_tensor *t = &j->plan->tensors[j->plan->n - 1];
+    t->replaced = c->format != wanted;
+    OPT_TRY(settle_method(j, t));
 done:
     return st;
 }
@@ -317,7 +319,7 @@ static void warn_of_widths(const job *j) {
     const opt_plan_tensor *first = NULL;
     for (int64_t i = 0; i < j->plan->n; i++) {
         const opt_plan_tensor *t = &j->plan->tensors[i];
-        if (strstr(t->note, "stored as") != NULL) {
+        if (t->replaced) {
             first = first == NULL ? t : first;
             n++;
         }
