@@ -10,8 +10,8 @@ struct opt_calibration {
     opt_plan *plan;
     opt_corpus corpus;
     opt_stream *stream;
-    int unit;        /* that was entered last */
-    int stream_unit; /* whose inputs the stream holds; -1: the embedding has not run */
+    int stage;        /* that was entered last */
+    int stream_stage; /* whose inputs the stream holds; -1: the embedding has not run */
 
     opt_gram *grams;                 /* [n_nodes] */
     opt_hessian **hessians;          /* [n_nodes], by the node that a linear node reads */
@@ -19,11 +19,15 @@ struct opt_calibration {
     const opt_plan_tensor **planned; /* [n_weights] */
     opt_tensor *kept;                /* [n_weights]: tensors as written, in source order */
     const opt_tensor **replaced;     /* [n_weights] into kept, or NULL */
-    bool *wanted;                    /* [n_weights] of the unit */
+    bool *wanted;                    /* [n_weights] of the stage */
 };
 
 static int weight_index(const opt_plan *plan, const opt_plan_tensor *t) {
     return (int)(t->weight - plan->model->weights);
+}
+
+static bool is_tied(const opt_plan_tensor *t) {
+    return t->weight->role == OPT_ROLE_EMBEDDING && t->weight->tied;
 }
 
 static bool wants_hessian(const opt_plan_tensor *t) {
@@ -31,8 +35,9 @@ static bool wants_hessian(const opt_plan_tensor *t) {
 }
 
 bool opt_calibrates(const opt_plan_tensor *t) {
-    return wants_hessian(t) && t->weight->unit >= 0 && t->weight->role == OPT_ROLE_LINEAR &&
-           t->weight->n_dims == 2;
+    const opt_weight *w = t->weight;
+    const bool reads = w->role == OPT_ROLE_LINEAR || w->role == OPT_ROLE_HEAD || is_tied(t);
+    return wants_hessian(t) && reads && w->n_dims == 2;
 }
 
 /* Whether later units must see a tensor as it was written and not as the source has it. */
@@ -76,7 +81,7 @@ opt_status opt_calibration_new(opt_plan *plan, const opt_tokenizer *tokenizer,
     OPT_TRY_PTR(c);
     c->ctx = ctx;
     c->plan = plan;
-    c->unit = c->stream_unit = -2;
+    c->stage = c->stream_stage = -2;
     OPT_REQUIRE(tokenizer != NULL, ctx, OPT_ERR_USAGE, plan->model->name,
                 "the model has no tokenizer, so it cannot read calibration text");
     const int64_t n_train = plan->model->hp.n_ctx_train;
@@ -94,7 +99,7 @@ done:
     return st;
 }
 
-static void free_unit(opt_calibration *c) {
+static void free_stage(opt_calibration *c) {
     for (int i = 0; c->hessians != NULL && i < c->plan->model->n_nodes; i++) {
         opt_hessian_free(c->hessians[i]);
         c->hessians[i] = NULL;
@@ -114,7 +119,7 @@ static void free_kept(opt_calibration *c) {
 
 void opt_calibration_free(opt_calibration *c) {
     if (c != NULL) {
-        free_unit(c);
+        free_stage(c);
         free_kept(c);
         opt_stream_free(c->stream);
         opt_corpus_free(c->ctx, &c->corpus);
@@ -129,13 +134,13 @@ void opt_calibration_free(opt_calibration *c) {
     }
 }
 
-/* Room for the unit's tensors as they will be written. */
-static opt_status reserve_kept(opt_calibration *c, int unit) {
+/* Room for the stage's tensors as they will be written. */
+static opt_status reserve_kept(opt_calibration *c, int stage) {
     opt_status st = OPT_OK;
     const opt_model *m = c->plan->model;
     for (int i = 0; i < m->n_weights; i++) {
         const opt_plan_tensor *t = c->planned[i];
-        if (m->weights[i].unit != unit || t == NULL || !keeps(t)) {
+        if (t == NULL || t->stage != stage || !keeps(t)) {
             continue;
         }
         opt_tensor *k = &c->kept[i];
@@ -170,7 +175,7 @@ static void describe(opt_calibration *c, opt_plan_tensor *t, const opt_hessian *
     }
 }
 
-static opt_status make_hessians(opt_calibration *c, int unit) {
+static opt_status make_hessians(opt_calibration *c) {
     opt_status st = OPT_OK;
     const opt_model *m = c->plan->model;
     for (int node = 0; node < m->n_nodes; node++) {
@@ -190,51 +195,126 @@ static opt_status make_hessians(opt_calibration *c, int unit) {
         }
     }
     for (int64_t i = 0; i < c->plan->n; i++) {
-        opt_plan_tensor *t = &c->plan->tensors[i];
-        const opt_hessian *h = t->weight->unit == unit ? opt_calibration_hessian(c, i) : NULL;
+        const opt_hessian *h = opt_calibration_hessian(c, i);
         if (h != NULL) {
-            describe(c, t, h);
+            describe(c, &c->plan->tensors[i], h);
         }
     }
 done:
     return st;
 }
 
-/* Lets the text run through everything before a unit, as it was written. */
-static opt_status advance_to(opt_calibration *c, int unit) {
+/* Lets the text run through everything before a stage, as it was written. */
+static opt_status advance_to(opt_calibration *c, int stage) {
     opt_status st = OPT_OK;
-    while (c->stream_unit < unit) {
-        if (c->stream_unit >= -1) {
-            OPT_TRY(opt_stream_advance(c->stream, c->stream_unit, c->replaced));
+    while (c->stream_stage < stage) {
+        if (c->stream_stage >= -1) {
+            OPT_TRY(opt_stream_advance(c->stream, c->stream_stage, c->replaced));
         }
-        c->stream_unit++;
+        c->stream_stage++;
     }
 done:
     return st;
 }
 
-opt_status opt_calibration_enter(opt_calibration *c, int unit) {
+/* Evenly spaced windows of the text; free it with opt_corpus_free. */
+static opt_status thin_out(opt_calibration *c, opt_corpus *out) {
     opt_status st = OPT_OK;
-    const opt_model *m = c->plan->model;
-    if (unit == c->unit || unit < c->stream_unit) { /* also what stands behind the blocks */
-        free_unit(c);
-        c->unit = unit;
-        return OPT_OK;
+    const int64_t n_ctx = c->corpus.n_ctx;
+    const int64_t n = opt_min_i64(c->corpus.n_windows, OPT_CALIBRATION_EARLY_WINDOWS);
+    *out = (opt_corpus){.n_windows = n, .n_ctx = n_ctx};
+    OPT_TRY_PTR(out->tokens = opt_alloc_array(c->ctx, (size_t)(n * n_ctx), sizeof *out->tokens));
+    for (int64_t w = 0; w < n; w++) {
+        memcpy(out->tokens + w * n_ctx, c->corpus.tokens + w * c->corpus.n_windows / n * n_ctx,
+               (size_t)n_ctx * sizeof *out->tokens);
     }
-    free_unit(c);
-    OPT_TRY(advance_to(c, unit));
-    free_kept(c);
-    OPT_TRY(reserve_kept(c, unit));
-    c->unit = unit;
+done:
+    return st;
+}
+
+/*
+ * A tied embedding stands before the blocks in the file and behind them in the graph. The blocks
+ * are to see it as it will be written, so it is solved first, as the head, for what the float model
+ * shows it.
+ */
+static opt_status collect_early(opt_calibration *c) {
+    opt_status st = OPT_OK;
+    opt_corpus corpus = {0};
+    opt_stream *stream = NULL;
+    const int n_units = c->plan->model->n_units;
+    OPT_TRY(thin_out(c, &corpus));
+    OPT_TRY(opt_stream_new(c->ctx, c->plan->model, &corpus, &stream));
+    for (int unit = -1; unit < n_units; unit++) {
+        OPT_TRY(opt_stream_advance(stream, unit, NULL));
+    }
+    OPT_TRY(opt_stream_collect(stream, n_units, c->wanted, c->grams));
+done:
+    opt_stream_free(stream);
+    opt_corpus_free(c->ctx, &corpus);
+    return st;
+}
+
+/*
+ * The other role of a tied embedding: an error of a row goes into the blocks wherever its token is
+ * read. Frequent tokens are read often, and predicted as often, so both roles of a row grow alike
+ * with its token's frequency, and one matrix serves all rows: the Gram matrix of the head plus a
+ * multiple of the identity.
+ */
+static void add_embedding_role(opt_gram *g) {
+    double mean = 0.0;
+    for (int64_t i = 0; i < g->n; i++) {
+        mean += g->sum[i * g->n + i] / (double)g->n;
+    }
+    for (int64_t i = 0; i < g->n; i++) {
+        g->sum[i * g->n + i] += OPT_CALIBRATION_EMBEDDING_SHARE * mean;
+    }
+}
+
+static bool mark_wanted(opt_calibration *c, int stage) {
     bool any = false;
-    for (int i = 0; i < m->n_weights; i++) {
-        c->wanted[i] = m->weights[i].unit == unit && c->planned[i] != NULL &&
+    for (int i = 0; i < c->plan->model->n_weights; i++) {
+        c->wanted[i] = c->planned[i] != NULL && c->planned[i]->stage == stage &&
                        opt_calibrates(c->planned[i]) && c->input_of[i] >= 0;
         any = any || c->wanted[i];
     }
+    return any;
+}
+
+static opt_status collect(opt_calibration *c, int stage) {
+    opt_status st = OPT_OK;
+    const opt_model *m = c->plan->model;
+    if (stage >= 0) {
+        return opt_stream_collect(c->stream, stage, c->wanted, c->grams);
+    }
+    OPT_TRY(collect_early(c));
+    for (int i = 0; i < m->n_weights; i++) {
+        if (c->wanted[i] && is_tied(c->planned[i])) {
+            add_embedding_role(&c->grams[c->input_of[i]]);
+        }
+    }
+done:
+    return st;
+}
+
+opt_status opt_calibration_enter(opt_calibration *c, int stage) {
+    opt_status st = OPT_OK;
+    if (stage == c->stage) {
+        return OPT_OK;
+    }
+    free_stage(c);
+    c->stage = stage;
+    const bool any = mark_wanted(c, stage);
+    if (stage == c->plan->model->n_units && !any) { /* nothing behind the blocks needs them */
+        return OPT_OK;
+    }
+    OPT_REQUIRE(stage >= c->stream_stage, c->ctx, OPT_ERR_BUG, c->plan->model->name,
+                "stage %d comes behind stage %d", stage, c->stream_stage);
+    OPT_TRY(advance_to(c, stage));
+    free_kept(c);
+    OPT_TRY(reserve_kept(c, stage));
     if (any) {
-        OPT_TRY(opt_stream_collect(c->stream, unit, c->wanted, c->grams));
-        OPT_TRY(make_hessians(c, unit));
+        OPT_TRY(collect(c, stage));
+        OPT_TRY(make_hessians(c));
     }
 done:
     return st;
@@ -256,34 +336,44 @@ void opt_calibration_keep(opt_calibration *c, int64_t i, int64_t row0, int64_t n
     }
 }
 
-/* The most that the tensors of one unit, or its Hessians, take. */
-typedef struct unit_bytes {
+/* What the tensors of one stage, or its Hessians, take. */
+typedef struct stage_bytes {
     uint64_t kept, hessians, grams, scratch;
-} unit_bytes;
+} stage_bytes;
 
-static unit_bytes bytes_of_unit(const opt_plan *plan, int unit) {
-    unit_bytes b = {0};
+/* Whether a node feeds a calibrated tensor of a stage, and one whose solver wants the factor. */
+static bool is_read(const opt_plan *plan, int stage, int node, bool *with_factor) {
+    const opt_model *m = plan->model;
+    bool read = false;
+    *with_factor = false;
+    for (int64_t i = 0; i < plan->n; i++) {
+        const opt_plan_tensor *t = &plan->tensors[i];
+        if (t->stage != stage || !opt_calibrates(t)) {
+            continue;
+        }
+        for (int j = node + 1; j < m->n_nodes; j++) {
+            if (m->nodes[j].op == &opt_op_linear && m->nodes[j].in[0] == node &&
+                m->nodes[j].weights[0] == weight_index(plan, t)) {
+                read = true;
+                *with_factor = *with_factor || (t->method->needs & OPT_NEEDS_HESSIAN) != 0;
+            }
+        }
+    }
+    return read;
+}
+
+static stage_bytes bytes_of_stage(const opt_plan *plan, int stage) {
+    stage_bytes b = {0};
     const opt_model *m = plan->model;
     for (int64_t i = 0; i < plan->n; i++) {
         const opt_plan_tensor *t = &plan->tensors[i];
-        if (t->weight->unit == unit && keeps(t)) {
+        if (t->stage == stage && keeps(t)) {
             b.kept += (uint64_t)t->n_rows * t->row_bytes;
         }
     }
     for (int node = 0; node < m->n_nodes; node++) { /* every input once */
-        bool read = false, with_factor = false;
-        for (int64_t i = 0; i < plan->n; i++) {
-            const opt_plan_tensor *t = &plan->tensors[i];
-            bool reads = false;
-            for (int j = node + 1; t->weight->unit == unit && opt_calibrates(t) && j < m->n_nodes;
-                 j++) {
-                reads = reads || (m->nodes[j].op == &opt_op_linear && m->nodes[j].in[0] == node &&
-                                  m->nodes[j].weights[0] == weight_index(plan, t));
-            }
-            read = read || reads;
-            with_factor = with_factor || (reads && (t->method->needs & OPT_NEEDS_HESSIAN) != 0);
-        }
-        if (read) {
+        bool with_factor;
+        if (is_read(plan, stage, node, &with_factor)) {
             uint64_t kept, scratch;
             opt_hessian_bytes(m->nodes[node].width, with_factor, &kept, &scratch);
             b.hessians += kept;
@@ -295,12 +385,19 @@ static unit_bytes bytes_of_unit(const opt_plan *plan, int unit) {
 }
 
 uint64_t opt_calibration_bytes(const opt_plan *plan, const opt_calibration_options *options) {
+    const opt_model *m = plan->model;
+    const int stages[] = {-1, 0, m->n_units}; /* blocks are alike */
     uint64_t most = 0;
-    for (int unit = -1; unit < plan->model->n_units && unit < 1; unit++) { /* blocks are alike */
-        const unit_bytes b = bytes_of_unit(plan, unit);
-        const uint64_t collecting = b.kept + b.grams + b.hessians + b.scratch;
-        most = collecting > most ? collecting : most;
+    for (int i = 0; i < 3; i++) {
+        const stage_bytes b = bytes_of_stage(plan, stages[i]);
+        uint64_t sum = b.kept + b.grams + b.hessians + b.scratch;
+        if (stages[i] < 0 && b.grams > 0) {
+            sum +=
+                opt_stream_bytes(m, opt_min_i64(options->n_windows, OPT_CALIBRATION_EARLY_WINDOWS),
+                                 options->n_ctx, opt_ctx_n_threads(plan->ctx));
+        }
+        most = sum > most ? sum : most;
     }
-    return most + opt_stream_bytes(plan->model, options->n_windows, options->n_ctx,
-                                   opt_ctx_n_threads(plan->ctx));
+    return most +
+           opt_stream_bytes(m, options->n_windows, options->n_ctx, opt_ctx_n_threads(plan->ctx));
 }

@@ -1,7 +1,8 @@
 /**
  * Calibration beside the engine of flow/emit.h: before the tensors of a block are solved, the
  * calibration text has run through all blocks before it, as they were written; and through the
- * block itself, for the Gram matrices of its inputs.
+ * block itself, for the Gram matrices of its inputs. Stages (opt_plan_tensor.stage) are the units
+ * of the graph: -1 is the embedding, n_units the final norm and the head.
  */
 #ifndef OPT_FLOW_CALIBRATE_H
 #define OPT_FLOW_CALIBRATE_H
@@ -16,10 +17,18 @@ typedef struct opt_calibration_options {
     uint64_t seed;
 } opt_calibration_options;
 
+/** Windows that run through the float model for a tied embedding, before anything is solved. */
+#define OPT_CALIBRATION_EARLY_WINDOWS 32
+/**
+ * What a tied embedding adds to the diagonal of its Gram matrix as a head, over the diagonal's
+ * mean, for its role as an embedding.
+ */
+#define OPT_CALIBRATION_EMBEDDING_SHARE 0.1
+
 typedef struct opt_calibration opt_calibration;
 
-/** Whether a tensor of the plan is calibrated: a matrix of a block, solved by a method that wants
- * it. */
+/** Whether a tensor of the plan is calibrated: a matrix of a linear node (the head and a tied
+ * embedding, too), solved by a method that wants it. */
 bool opt_calibrates(const opt_plan_tensor *t);
 
 /** Reads the text and reserves the activations. Errors: IO, INPUT, MEMORY, USAGE, UNSUPPORTED. */
@@ -28,10 +37,10 @@ OPT_MUST_USE opt_status opt_calibration_new(opt_plan *plan, const opt_tokenizer 
                                             opt_calibration **out);
 void opt_calibration_free(opt_calibration *c);
 
-/** Comes before the first tile of the first tensor of a unit; units come in file order. Fills what
+/** Comes before the first tile of the first tensor of a stage; stages come in order. Fills what
  * the plan says about calibration. Called by one thread. */
-OPT_MUST_USE opt_status opt_calibration_enter(opt_calibration *c, int unit);
-/** The Hessian of plan tensor i, whose unit was entered; NULL if it is not calibrated. */
+OPT_MUST_USE opt_status opt_calibration_enter(opt_calibration *c, int stage);
+/** The Hessian of plan tensor i, whose stage was entered; NULL if it is not calibrated. */
 const opt_hessian *opt_calibration_hessian(const opt_calibration *c, int64_t i);
 /** Takes encoded rows [n_rows] of plan tensor i, so that later units see them. Thread-safe for
  * different rows. */

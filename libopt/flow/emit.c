@@ -56,7 +56,7 @@ typedef struct engine {
     } * sums;                     /* [plan->n], in order of tiles */
     opt_calibration *calibration; /* NULL: none */
     int sweeps;
-    int unit; /* whose tensors are being encoded */
+    int stage; /* whose tensors are being encoded */
     double done_bytes, total_bytes;
 } engine;
 
@@ -307,10 +307,10 @@ static opt_status run_tile(void *user, int64_t tile, int worker) {
     return encode_piece(e, &e->current->pieces[tile - 1], &e->scratch[worker]);
 }
 
-static int next_unit(const engine *e) { return e->plan->tensors[e->next_tensor].weight->unit; }
+static int next_stage(const engine *e) { return e->plan->tensors[e->next_tensor].stage; }
 
 /** Fills a window with the next tiles of the sequence; empty at the end. With calibration all are
- * of the unit that was entered. */
+ * of the stage that was entered. */
 static void fill_window(engine *e, window *w) {
     w->n = 0;
     w->used = 0;
@@ -318,7 +318,8 @@ static void fill_window(engine *e, window *w) {
         const opt_plan_tensor *t = &e->plan->tensors[e->next_tensor];
         const int64_t rows = opt_min_i64(t->tile_rows, t->n_rows - e->next_row);
         const size_t bytes = (size_t)rows * t->row_bytes;
-        if (w->used + bytes > w->capacity || (e->calibration != NULL && next_unit(e) != e->unit)) {
+        if (w->used + bytes > w->capacity ||
+            (e->calibration != NULL && next_stage(e) != e->stage)) {
             break;
         }
         w->pieces[w->n++] = (piece){.tensor = e->next_tensor,
@@ -350,9 +351,9 @@ static opt_status run_windows(engine *e, const char *step) {
     opt_status st = OPT_OK;
     for (int turn = 0;; turn ^= 1) {
         window *w = &e->windows[turn];
-        if (e->calibration != NULL && e->next_tensor < e->plan->n && next_unit(e) != e->unit) {
-            e->unit = next_unit(e);
-            OPT_TRY(opt_calibration_enter(e->calibration, e->unit));
+        if (e->calibration != NULL && e->next_tensor < e->plan->n && next_stage(e) != e->stage) {
+            e->stage = next_stage(e);
+            OPT_TRY(opt_calibration_enter(e->calibration, e->stage));
         }
         fill_window(e, w);
         e->current = w;
@@ -449,7 +450,7 @@ opt_status opt_emit(opt_plan *plan, const opt_emit_options *options) {
     e->options = options;
     e->calibration = options->calibration;
     e->sweeps = options->sweeps;
-    e->unit = INT_MIN;
+    e->stage = INT_MIN;
     e->kern = opt_kern_get(plan->ctx);
     OPT_TRY_PTR(e->kern);
     /* New checksums must not vouch for a damaged source. */

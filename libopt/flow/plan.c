@@ -52,6 +52,19 @@ static opt_action choose_action(const opt_plan_tensor *t) {
     return (t->format->flags & OPT_FORMAT_QUANT) != 0 ? OPT_ACTION_QUANTIZE : OPT_ACTION_CONVERT;
 }
 
+/* Weights that no node uses stay where they are named. */
+static int stage_of(const opt_model *m, const opt_weight *w) {
+    for (int i = 0; i < m->n_nodes; i++) {
+        for (int j = 0; j < OPT_NODE_MAX_WEIGHTS && m->nodes[i].op->weight_roles[j] != NULL; j++) {
+            const int idx = m->nodes[i].weights[j];
+            if (idx != OPT_NO_WEIGHT && &m->weights[idx] == w) {
+                return m->nodes[i].unit;
+            }
+        }
+    }
+    return w->unit;
+}
+
 opt_status opt_plan_add(opt_plan *plan, const opt_weight *weight, const opt_format *format,
                         const opt_quant_method *method, int64_t n_rows, int64_t n_cols,
                         const char *note) {
@@ -59,6 +72,7 @@ opt_status opt_plan_add(opt_plan *plan, const opt_weight *weight, const opt_form
     opt_plan_tensor *t = &plan->tensors[plan->n];
     *t = (opt_plan_tensor){.weight = weight, .format = format, .rmse = NAN, .rel_error = NAN};
     t->output_error = t->output_error_nearest = t->damping = NAN;
+    t->stage = stage_of(plan->model, weight);
     opt_weight_shape(weight, &t->src_rows, &t->src_cols);
     t->n_rows = n_rows > 0 ? n_rows : t->src_rows;
     t->n_cols = n_cols > 0 ? n_cols : t->src_cols;

@@ -21,6 +21,8 @@ typedef struct opt_plan_tensor {
     const opt_weight *weight;
     const opt_format *format;
     const opt_quant_method *method; /* NULL unless OPT_ACTION_QUANTIZE */
+    int stage; /* unit of the first node that uses the weight: -1 before the blocks, n_units behind
+                  them */
     opt_action action;
     int64_t src_rows, src_cols;
     int64_t n_rows, n_cols; /* of the output: larger where zeros are appended */

@@ -296,13 +296,11 @@ static opt_status plan_weight(job *j, int i) {
                  "%s stores blocks of %lld, rows have %lld elements: stored as %s", wanted->name,
                  (long long)wanted->block_elems, (long long)n_cols, c->format->name);
     }
-    const bool in_block = w->unit >= 0 && w->role == OPT_ROLE_LINEAR && w->n_dims == 2;
-    if (is_quant(c->format) && !in_block && (c->method->needs & OPT_NEEDS_HESSIAN) != 0) {
+    const bool feeds_linear = w->role == OPT_ROLE_LINEAR || w->role == OPT_ROLE_HEAD || w->tied;
+    if (is_quant(c->format) && !feeds_linear && (c->method->needs & OPT_NEEDS_HESSIAN) != 0) {
         c->method = opt_quant_methods[0];
         if (note[0] == 0) {
-            snprintf(note, sizeof note,
-                     "outside the blocks nothing is calibrated yet: rounded to "
-                     "nearest");
+            snprintf(note, sizeof note, "no linear layer reads with it: rounded to nearest");
         }
     }
     OPT_TRY(opt_plan_add(j->plan, w, c->format, c->method, n_rows, n_cols, note));

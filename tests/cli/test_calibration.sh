@@ -33,6 +33,20 @@ check "768 tokens are counted" grep -q '"calibration_tokens": *768' refined.json
 sum() { grep -o '"output_error": *[0-9.e-]*' "$1" | sed 's/.*: *//' | awk '{s += $1} END {print s}'; }
 check "refinement lowers the errors" awk "BEGIN {exit !($(sum refined.json) < $(sum plain.json))}"
 
+# What is outside of the blocks: the tied embedding, and a head of its own.
+for threads in 1 3; do
+    expect 0 q -o e$threads.gguf -m gptq -f q4_0 --set token_embd:format=q4_0 -j $threads --json=e.json -q
+done
+check "tied embedding: same bytes at any number of threads" cmp -s e1.gguf e3.gguf
+tensor() { tr -d '\n ' <"$1" | grep -o "{\"name\":\"$2\"[^}]*}"; }
+value() { sed 's/.*"'"$1"'"://; s/[,}].*//'; }
+better() { awk "BEGIN {exit !($(tensor "$1" "$2" | value output_error) < 0.8 * $(tensor "$1" "$2" | value output_error_nearest))}"; }
+check "the tied embedding is solved as the head" better e.json token_embd.weight
+expect 0 quantize "$source/testdata/families/llama-untied-bias" -o u.gguf -m gptq -f q4_0 --set output:format=q4_0 --samples 12 --ctx 32 \
+    --calib a.txt --json=u.json -q
+check "a head of its own is calibrated" better u.json output.weight
+check "an embedding without a head is rounded" test -z "$(tensor u.json token_embd.weight | grep '"method":"gptq"')"
+
 # The choice of windows: by seed, and the same from JSON lines.
 expect 0 q -o s1.gguf -m gptq -f q4_0 --seed 1 -q
 check "another seed takes other windows" test "$(cmp -s s1.gguf r.gguf; echo $?)" -eq 1
