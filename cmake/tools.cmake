@@ -1,4 +1,4 @@
-# Every tools/<name>.c is one command; tools/common/ is shared by all of them.
+# Every tools/<name>.c is one command, with its parts in tools/<name>/; tools/common/ is shared by all of them.
 file(GLOB OPT_TOOL_MAINS CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/*.c)
 file(GLOB OPT_TOOL_COMMON CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/common/*.c)
 if(OPT_TOOL_COMMON)
@@ -8,7 +8,8 @@ if(OPT_TOOL_COMMON)
 endif()
 foreach(main ${OPT_TOOL_MAINS})
   get_filename_component(name ${main} NAME_WE)
-  add_executable(${name} ${main})
+  file(GLOB parts CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tools/${name}/*.c)
+  add_executable(${name} ${main} ${parts})
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/tools)
   target_link_libraries(${name} PRIVATE
     $<$<TARGET_EXISTS:opt_tool_common>:opt_tool_common> opt opt_flags)

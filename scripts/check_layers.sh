@@ -93,7 +93,10 @@ function check_quoted(header,    folder, own) {
     sub(/\/.*/, "", folder)
     if (folder == "opt") return
     if (area == "tools") {
-        if (folder != "common") report("tools include only \"opt/...\" and \"common/...\": " header)
+        own = layer
+        sub(/\.c$/, "", own)
+        if (folder != "common" && folder != own)
+            report("tools include only \"opt/...\", \"common/...\" and their own folder: " header)
     } else if (area == "include") {
         report("public headers include only \"opt/...\": " header)
     } else if (area == "libopt") {

@@ -1,0 +1,119 @@
+/** infer-run generate. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "infer-run/run.h"
+
+static const cli_option generate_options[] = {
+    HEADING("Options"),
+    ROW("prompt", 'p', CLI_TEXT, "TEXT", "text to continue; - reads it from standard input", prompt,
+        NULL, 0, 0),
+    ROW("max-tokens", 0, CLI_INT, "N", "tokens to write at most (default 128)", max_tokens, NULL, 1,
+        1e9),
+    ROW("temp", 0, CLI_REAL, "T", "temperature; 0 takes the most likely token (default 0)", temp,
+        NULL, 0, 100),
+    ROW("top-k", 0, CLI_INT, "N", "sample from the N most likely tokens (default 0: all)", top_k,
+        NULL, 0, 1e9),
+    ROW("top-p", 0, CLI_REAL, "P", "sample from the likely tokens that make up P (default 1)",
+        top_p, NULL, 0, 1),
+    ROW("min-p", 0, CLI_REAL, "P", "leave out tokens below P times the most likely (default 0)",
+        min_p, NULL, 0, 1),
+    ROW("repeat-penalty", 0, CLI_REAL, "X", "divide the logits of recent tokens (default 1: off)",
+        repeat_penalty, NULL, 0.01, 100),
+    ROW("repeat-window", 0, CLI_INT, "N", "tokens that count as recent (default 64)", repeat_window,
+        NULL, 1, 1e9),
+    ROW("presence-penalty", 0, CLI_REAL, "X",
+        "subtract from the logits of recent tokens (default 0)", presence_penalty, NULL, -100, 100),
+    ROW("seed", 0, CLI_INT, "N", "the same seed gives the same text (default 0)", seed, NULL, 0, 0),
+    ROW("stop", 0, CLI_LIST, "TEXT", "end before this text; may be repeated", stops, NULL, 0, 0),
+    ROW("ignore-eos", 0, CLI_FLAG, NULL, "go on behind the end-of-text token", ignore_eos, NULL, 0,
+        0),
+    ROW("special", 0, CLI_FLAG, NULL, "control tokens spelled out in the prompt count as such",
+        special, NULL, 0, 0),
+    ROW("echo", 0, CLI_FLAG, NULL, "print the prompt, too", echo, NULL, 0, 0),
+    BOS_ROW,
+    ROW("ctx", 0, CLI_INT, "N", "positions to keep at most (default: as many as needed)", n_ctx,
+        NULL, 2, 1e9),
+    COMPUTE_ROW,
+    CLI_END,
+};
+
+/** The line about speed that -v adds. */
+static void print_speed(const cli_job *job, const opt_generate_result *g) {
+    if (job->common->verbose > 0 && job->common->quiet == 0) {
+        fprintf(stderr, "%s: read %lld tokens (%.1f/s), wrote %lld (%.1f/s), ended by %s\n",
+                job->tool->name, (long long)g->n_prompt,
+                g->prompt_seconds > 0 ? (double)g->n_prompt / g->prompt_seconds : 0.0,
+                (long long)g->n_generated,
+                g->generate_seconds > 0 ? (double)g->n_generated / g->generate_seconds : 0.0,
+                g->stop_reason);
+    }
+}
+
+static opt_status run_generate(cli_job *job, void *user) {
+    settings *s = user;
+    const char *prompt = s->prompt != NULL ? s->prompt : "";
+    size_t prompt_bytes = strlen(prompt);
+    if (strcmp(prompt, "-") == 0) {
+        const opt_status st = opt_text_read(job->ctx, "-", &s->text, &prompt_bytes);
+        if (st != OPT_OK) {
+            return st;
+        }
+        prompt = s->text;
+    }
+    opt_status st = run_open(job, s, 0, s->n_ctx);
+    if (st != OPT_OK) {
+        return st;
+    }
+    s->to_terminal = isatty(STDOUT_FILENO) == 1;
+    stream out = {job, s};
+    opt_generate_options o = {0};
+    o.prompt = prompt;
+    o.prompt_bytes = prompt_bytes;
+    o.max_tokens = s->max_tokens;
+    run_fill_sampling(s, &o.sampling);
+    o.bos = (opt_bos)s->bos;
+    o.parse_special = s->special;
+    o.stops = s->stops.items;
+    o.n_stops = s->stops.n;
+    o.ignore_eos = s->ignore_eos;
+    o.on_text = run_on_text;
+    o.user = &out;
+    if (s->echo && run_on_text(&out, prompt, prompt_bytes) != OPT_OK) {
+        return s->reader_gone ? OPT_OK : OPT_ERR_IO;
+    }
+    st = opt_generate(job->ctx, s->runners[0], &o, &s->generate);
+    job->text_done = true;
+    if (s->reader_gone) { /* "| head -1": nobody is left to tell */
+        return OPT_OK;
+    }
+    if (st == OPT_OK) {
+        if (!job->json_on_stdout) {
+            (void)term_out("\n", 1);
+        }
+        job->report.generate = &s->generate;
+        job->report.generated_text = s->generated.data != NULL ? s->generated.data : "";
+        job->report.generated_bytes = s->generated.n;
+        print_speed(job, &s->generate);
+    }
+    return st;
+}
+
+const cli_command run_generate_command = {
+    .name = "generate",
+    .summary = "continue a text",
+    .examples =
+        "  infer-run generate smol.gguf -p 'Once upon a time' --max-tokens 100\n"
+        "  infer-run generate smol.gguf -p - --temp 0.8 --top-p 0.9 --seed 7 < prompt.txt\n",
+    .synopsis = "MODEL -p TEXT [options]",
+    .args_help = MODEL_HELP,
+    .min_args = 1,
+    .max_args = 1,
+    .options = generate_options,
+    .settings_bytes = sizeof(settings),
+    .n_lists = 1,
+    .defaults = run_defaults,
+    .run = run_generate,
+    .cleanup = run_cleanup,
+};

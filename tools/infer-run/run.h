@@ -1,0 +1,89 @@
+/** What the commands of infer-run share: settings, option rows, opening models, printing what a
+ * model writes. */
+#ifndef OPT_TOOLS_INFER_RUN_H
+#define OPT_TOOLS_INFER_RUN_H
+
+#include "common/cli.h"
+#include "common/term.h"
+
+#define MAX_GATES 4
+
+/** Settings of all commands; each uses some of them. */
+typedef struct settings {
+    cli_common common;
+    int compute, bos, convention;
+    int64_t n_ctx;
+    const char *text_path, *prompt;
+    int64_t n_windows, max_tokens, seed, top_k, repeat_window;
+    double temp, top_p, min_p, repeat_penalty, presence_penalty;
+    cli_list stops;
+    bool ignore_eos, special, echo, verify;
+    int64_t n_prompt, n_gen, n_repeats;
+    double max_ppl, max_kld, max_ppl_ratio, min_top1;
+    /* what a run leaves behind */
+    opt_runner *runners[2];
+    char *text;
+    char *inspect;
+    struct {
+        char *data;
+        size_t n, cap;
+    } generated;
+    bool to_terminal;
+    bool reader_gone;
+    opt_generate_result generate;
+    opt_ppl_result ppl;
+    opt_compare_result compare;
+    opt_bench_result bench;
+    opt_gate gates[MAX_GATES];
+} settings;
+
+#define ROW(name, letter, kind, arg, help, member, choices, min, max)                              \
+    { name, letter, kind, arg, help, offsetof(settings, member), choices, min, max }
+#define COMPUTE_ROW                                                                                \
+    ROW("compute", 0, CLI_CHOICE, "HOW",                                                           \
+        "fast: int8 activations, what is deployed (default); exact: f32 activations", compute,     \
+        "fast|exact", 0, 0)
+#define TEXT_ROWS                                                                                  \
+    ROW("text", 't', CLI_TEXT, "FILE", "text to measure on; - is standard input", text_path, NULL, \
+        0, 0),                                                                                     \
+        ROW("ctx", 0, CLI_INT, "N", "tokens in a window (default 512)", n_ctx, NULL, 2, 1e9),      \
+        ROW("windows", 0, CLI_INT, "N", "windows to use (default: all that the text has)",         \
+            n_windows, NULL, 1, 1e9),                                                              \
+        ROW("convention", 0, CLI_CHOICE, "NAME",                                                   \
+            "full: every token but the first is scored (default); llama.cpp: the second half is",  \
+            convention, "full|llama.cpp", 0, 0),                                                   \
+        BOS_ROW, COMPUTE_ROW
+#define BOS_ROW                                                                                    \
+    ROW("bos", 0, CLI_CHOICE, "HOW",                                                               \
+        "auto: start a text as the tokenizer does (default); none: no beginning-of-text token",    \
+        bos, "auto|none", 0, 0)
+#define HEADING(text)                                                                              \
+    { NULL, 0, CLI_FLAG, NULL, text, 0, NULL, 0, 0 }
+
+#define MODEL_HELP "  MODEL                   a GGUF file or a Hugging Face directory\n"
+
+/** Settings before the command line is read, and freeing what a run leaves behind. */
+void run_defaults(void *user);
+void run_cleanup(cli_job *job, void *user);
+
+/** Opens argument i of the job as runners[i]. */
+opt_status run_open(cli_job *job, settings *s, int i, int64_t n_ctx);
+
+/** What run_on_text needs. */
+typedef struct stream {
+    cli_job *job;
+    settings *s;
+} stream;
+
+/** Prints text that a model writes, as it comes, and keeps it for the report; `user` is a stream.
+ */
+opt_status run_on_text(void *user, const char *text, size_t n);
+
+/** The options of sampling in the library's form. */
+void run_fill_sampling(const settings *s, opt_sampling *o);
+
+/** The commands, each with its table of options. */
+extern const cli_command run_generate_command, run_perplexity_command, run_compare_command,
+    run_inspect_command, run_bench_command;
+
+#endif
