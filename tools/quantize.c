@@ -7,11 +7,11 @@
 typedef struct settings {
     cli_common common;
     cli_output output;
-    const char *format, *method;
+    const char *format, *method, *mix;
     cli_list rules, calib;
     int64_t samples, ctx, seed, refine;
     unsigned width;
-    bool allow_requantize;
+    bool one_pass, allow_requantize;
     opt_quantize_result result;
 } settings;
 
@@ -24,12 +24,16 @@ static const cli_option options[] = {
      offsetof(settings, method), NULL, 0, 0},
     {"calib", 0, CLI_LIST, "FILE", "calibration text, plain or .jsonl; may be repeated",
      offsetof(settings, calib), NULL, 0, 0},
+    {"mix", 0, CLI_TEXT, "LIST", "shares of the files in order, such as 2,1,1 (default alike)",
+     offsetof(settings, mix), NULL, 0, 0},
     {"samples", 0, CLI_INT, "N", "windows of calibration text (default 128)",
      offsetof(settings, samples), NULL, 1, 1000000},
     {"ctx", 0, CLI_INT, "N", "tokens of a window (default 512)", offsetof(settings, ctx), NULL, 2,
      1000000},
     {"seed", 0, CLI_INT, "N", "which windows of the text are taken (default 0)",
      offsetof(settings, seed), NULL, 0, 0},
+    {"one-pass", 0, CLI_FLAG, NULL, "statistics of the float model: faster, a little worse",
+     offsetof(settings, one_pass), NULL, 0, 0},
     {"refine", 0, CLI_INT, "N", "rounds of refinement after gptq (default 3)",
      offsetof(settings, refine), NULL, 0, 100},
     {"set", 0, CLI_LIST, "RULE", "PATTERN:KEY=VALUE for some tensors; later rules win",
@@ -93,6 +97,8 @@ static opt_status run(cli_job *job, void *user) {
     o.method = s->method;
     o.calib = s->calib.items;
     o.n_calib = s->calib.n;
+    o.calib_mix = s->mix;
+    o.one_pass = s->one_pass;
     o.calib_samples = s->samples;
     o.calib_ctx = s->ctx;
     o.seed = (uint64_t)s->seed;

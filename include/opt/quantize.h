@@ -31,10 +31,12 @@ typedef struct opt_quantize_options {
     const char *method;       /**< how codes are chosen, such as "gptq"; NULL: "rtn" */
     const char *const *calib; /**< calibration text: plain files, or .jsonl with "text" members */
     size_t n_calib;
+    const char *calib_mix; /**< "2,1,1": shares of the windows of the files; NULL: all alike */
     int64_t calib_samples; /**< windows of calibration text; 0: 128 */
     int64_t calib_ctx;     /**< tokens of a window; 0: 512 */
     uint64_t seed;         /**< chooses the windows */
     int sweeps;            /**< rounds of refinement of methods that refine */
+    bool one_pass;         /**< statistics of the float model, without running what was solved */
     bool allow_requantize; /**< accept a quantized input */
     bool force, dry_run;
 } opt_quantize_options;
@@ -53,8 +55,9 @@ typedef struct opt_tensor_result {
      * as written, and for the solver's grid rounded to nearest; NaN where they were not measured.
      */
     double output_error, output_error_nearest;
-    double damping; /**< share of the mean diagonal added to factor the Gram matrix; NaN: none */
-    int64_t n_dead; /**< input columns that were zero in calibration */
+    double damping;   /**< share of the mean diagonal added to factor the Gram matrix; NaN: none */
+    double condition; /**< of the damped matrix, at least; NaN: not factored */
+    int64_t n_dead;   /**< input columns that were zero in calibration */
     int64_t n_calib_tokens; /**< 0: the tensor was not calibrated */
 } opt_tensor_result;
 

@@ -1,6 +1,7 @@
 #include "calib/corpus.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,18 +98,26 @@ done:
     return st;
 }
 
-/* Deals n windows out, one to each file in turn, as long as it has some left. */
-static int64_t deal(corpus_file *files, size_t n_files, int64_t n) {
+/* Deals n windows out one by one, each to the file that is furthest behind its share (the method of
+ * Sainte-Lague), of those that have some left. */
+static int64_t deal(corpus_file *files, const opt_corpus_options *o) {
     int64_t dealt = 0;
-    for (bool any = true; any && dealt < n;) {
-        any = false;
-        for (size_t i = 0; i < n_files && dealt < n; i++) {
-            if (files[i].n_chosen < files[i].n_windows) {
-                files[i].n_chosen++;
-                dealt++;
-                any = true;
+    while (dealt < o->n_windows) {
+        size_t next = o->n_paths;
+        double least = INFINITY;
+        for (size_t i = 0; i < o->n_paths; i++) {
+            const double weight = o->weights != NULL ? o->weights[i] : 1.0;
+            const double behind = ((double)files[i].n_chosen + 0.5) / weight;
+            if (files[i].n_chosen < files[i].n_windows && behind < least) {
+                least = behind;
+                next = i;
             }
         }
+        if (next == o->n_paths) {
+            break;
+        }
+        files[next].n_chosen++;
+        dealt++;
     }
     return dealt;
 }
@@ -154,31 +163,32 @@ static opt_status choose(opt_ctx *ctx, const corpus_file *f, size_t index, uint6
     return OPT_OK;
 }
 
-opt_status opt_corpus_read(opt_ctx *ctx, const opt_tokenizer *t, const char *const *paths,
-                           size_t n_paths, int64_t n_windows, int64_t n_ctx, uint64_t seed,
+opt_status opt_corpus_read(opt_ctx *ctx, const opt_tokenizer *t, const opt_corpus_options *options,
                            opt_corpus *out) {
     opt_status st = OPT_OK;
+    const int64_t n_ctx = options->n_ctx;
+    const size_t n_paths = options->n_paths;
     opt_corpus c = {.n_ctx = n_ctx};
     int64_t at = 0, total = 0;
     corpus_file *files = opt_alloc_zero(ctx, n_paths * sizeof *files);
     OPT_TRY_PTR(files);
     for (size_t i = 0; i < n_paths; i++) {
-        OPT_TRY(read_file(ctx, t, paths[i], n_ctx, &files[i]));
+        OPT_TRY(read_file(ctx, t, options->paths[i], n_ctx, &files[i]));
     }
-    c.n_windows = deal(files, n_paths, n_windows);
-    OPT_REQUIRE(c.n_windows > 0, ctx, OPT_ERR_INPUT, n_paths > 0 ? paths[0] : NULL,
+    c.n_windows = deal(files, options);
+    OPT_REQUIRE(c.n_windows > 0, ctx, OPT_ERR_INPUT, n_paths > 0 ? options->paths[0] : NULL,
                 "the calibration text gives no window of %" PRId64 " tokens", n_ctx);
-    if (c.n_windows < n_windows) {
+    if (c.n_windows < options->n_windows) {
         opt_warn(ctx, NULL,
                  "the calibration text gives %" PRId64 " windows of %" PRId64 " tokens, %" PRId64
                  " were asked for",
-                 c.n_windows, n_ctx, n_windows);
+                 c.n_windows, n_ctx, options->n_windows);
     }
     OPT_REQUIRE(opt_mul_i64(c.n_windows, n_ctx, &total), ctx, OPT_ERR_MEMORY, NULL,
                 "too many calibration tokens");
     OPT_TRY_PTR(c.tokens = opt_alloc_array(ctx, (size_t)total, sizeof *c.tokens));
     for (size_t i = 0; i < n_paths; i++) {
-        OPT_TRY(choose(ctx, &files[i], i, seed, n_ctx, c.tokens + at * n_ctx));
+        OPT_TRY(choose(ctx, &files[i], i, options->seed, n_ctx, c.tokens + at * n_ctx));
         at += files[i].n_chosen;
     }
     for (int64_t w = 0; opt_tokenizer_adds_bos(t) && w < c.n_windows; w++) {

@@ -94,16 +94,22 @@ done:
     return st;
 }
 
+/* Whether the outputs of a cut can take the place of its inputs. */
+static opt_status check_width(const opt_stream *s, const opt_model *cut) {
+    const opt_node *last = &cut->nodes[cut->logits];
+    return last->width == s->width ? OPT_OK
+                                   : opt_fail(s->ctx, OPT_ERR_UNSUPPORTED, last->name,
+                                              "its unit turns %" PRId64 " columns into %" PRId64
+                                              ": such models cannot be calibrated",
+                                              s->width, last->width);
+}
+
 opt_status opt_stream_advance(opt_stream *s, int unit, const opt_tensor *const *replaced) {
     opt_status st = OPT_OK;
     opt_model *cut = NULL;
     opt_session *session = NULL;
     OPT_TRY(open_cut(s, unit, -1, replaced, &cut, &session));
-    OPT_REQUIRE(cut->nodes[cut->logits].width == s->width, s->ctx, OPT_ERR_UNSUPPORTED,
-                cut->nodes[cut->logits].name,
-                "its unit turns %" PRId64 " columns into %" PRId64
-                ": such models cannot be calibrated",
-                s->width, cut->nodes[cut->logits].width);
+    OPT_TRY(check_width(s, cut));
     OPT_TRY(run_windows(s, session, true));
 done:
     opt_session_free(session);
@@ -160,32 +166,42 @@ static int last_wanted(const opt_model *m, int unit, const bool *wanted) {
     return last;
 }
 
-opt_status opt_stream_collect(opt_stream *s, int unit, const bool *wanted, opt_gram *grams) {
+static opt_status collect(opt_stream *s, int unit, int last, bool keep, const bool *wanted,
+                          opt_gram *grams) {
     opt_status st = OPT_OK;
     opt_model *cut = NULL;
     opt_session *session = NULL;
     int *node_of = NULL;
     int64_t max_n = 0;
     collector c = {.s = s, .grams = grams};
-    const int last = last_wanted(s->model, unit, wanted);
-    if (last < 0) {
-        return OPT_OK;
-    }
     OPT_TRY_PTR(c.kern = opt_kern_get(s->ctx));
     OPT_TRY(open_cut(s, unit, last, NULL, &cut, &session));
+    if (keep) {
+        OPT_TRY(check_width(s, cut));
+    }
     OPT_TRY_PTR(node_of = opt_alloc_array(s->ctx, (size_t)cut->n_nodes, sizeof *node_of));
     OPT_TRY(mark_nodes(s, unit, wanted, cut, grams, node_of, &max_n));
     OPT_TRY(opt_gram_scratch_new(s->ctx, max_n, s->corpus->n_ctx, &c.scratch));
     c.cut = cut;
     c.node_of = node_of;
     OPT_TRY(opt_session_capture(session, NULL, catch_input, &c));
-    OPT_TRY(run_windows(s, session, false));
+    OPT_TRY(run_windows(s, session, keep));
 done:
     opt_gram_scratch_free(s->ctx, &c.scratch);
     opt_free(s->ctx, node_of);
     opt_session_free(session);
     opt_model_free(cut);
     return st;
+}
+
+opt_status opt_stream_collect(opt_stream *s, int unit, const bool *wanted, opt_gram *grams) {
+    const int last = last_wanted(s->model, unit, wanted);
+    return last < 0 ? OPT_OK : collect(s, unit, last, false, wanted, grams);
+}
+
+opt_status opt_stream_collect_advance(opt_stream *s, int unit, const bool *wanted,
+                                      opt_gram *grams) {
+    return collect(s, unit, -1, true, wanted, grams);
 }
 
 uint64_t opt_stream_bytes(const opt_model *model, int64_t n_windows, int64_t n_ctx, int n_threads) {

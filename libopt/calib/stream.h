@@ -34,6 +34,9 @@ OPT_MUST_USE opt_status opt_stream_advance(opt_stream *s, int unit,
  */
 OPT_MUST_USE opt_status opt_stream_collect(opt_stream *s, int unit, const bool *wanted,
                                            opt_gram *grams);
+/** Both in one pass, with the weights as they are: for statistics of the float model. */
+OPT_MUST_USE opt_status opt_stream_collect_advance(opt_stream *s, int unit, const bool *wanted,
+                                                   opt_gram *grams);
 
 /** Bytes that a stream and the runs of its largest unit hold: predicted from the shapes. */
 uint64_t opt_stream_bytes(const opt_model *model, int64_t n_windows, int64_t n_ctx, int n_threads);

@@ -10,6 +10,7 @@ struct opt_calibration {
     opt_plan *plan;
     opt_corpus corpus;
     opt_stream *stream;
+    bool one_pass;
     int stage;        /* that was entered last */
     int stream_stage; /* whose inputs the stream holds; -1: the embedding has not run */
 
@@ -84,13 +85,13 @@ opt_status opt_calibration_new(opt_plan *plan, const opt_tokenizer *tokenizer,
     c->stage = c->stream_stage = -2;
     OPT_REQUIRE(tokenizer != NULL, ctx, OPT_ERR_USAGE, plan->model->name,
                 "the model has no tokenizer, so it cannot read calibration text");
-    const int64_t n_train = plan->model->hp.n_ctx_train;
-    OPT_REQUIRE(n_train == 0 || options->n_ctx <= n_train, ctx, OPT_ERR_USAGE, "--ctx",
+    c->one_pass = options->one_pass;
+    const int64_t n_train = plan->model->hp.n_ctx_train, n_ctx = options->text.n_ctx;
+    OPT_REQUIRE(n_train == 0 || n_ctx <= n_train, ctx, OPT_ERR_USAGE, "--ctx",
                 "windows of %lld tokens are longer than the model's context of %lld",
-                (long long)options->n_ctx, (long long)n_train);
+                (long long)n_ctx, (long long)n_train);
     OPT_TRY(alloc_tables(c));
-    OPT_TRY(opt_corpus_read(ctx, tokenizer, options->paths, options->n_paths, options->n_windows,
-                            options->n_ctx, options->seed, &c->corpus));
+    OPT_TRY(opt_corpus_read(ctx, tokenizer, &options->text, &c->corpus));
     OPT_TRY(opt_stream_new(ctx, plan->model, &c->corpus, &c->stream));
     *out = c;
     c = NULL;
@@ -158,6 +159,7 @@ done:
 /* Says in the plan, and in warnings, what the text was worth to a tensor. */
 static void describe(opt_calibration *c, opt_plan_tensor *t, const opt_hessian *h) {
     t->damping = h->factor != NULL ? h->damping : NAN;
+    t->condition = h->condition;
     t->n_dead = h->n_dead;
     t->n_calib_tokens = h->n_tokens;
     if (h->n_tokens < h->n) {
@@ -283,6 +285,10 @@ static bool mark_wanted(opt_calibration *c, int stage) {
 static opt_status collect(opt_calibration *c, int stage) {
     opt_status st = OPT_OK;
     const opt_model *m = c->plan->model;
+    if (stage >= 0 && c->one_pass && stage < m->n_units) {
+        c->stream_stage = stage + 1;
+        return opt_stream_collect_advance(c->stream, stage, c->wanted, c->grams);
+    }
     if (stage >= 0) {
         return opt_stream_collect(c->stream, stage, c->wanted, c->grams);
     }
@@ -311,7 +317,9 @@ opt_status opt_calibration_enter(opt_calibration *c, int stage) {
                 "stage %d comes behind stage %d", stage, c->stream_stage);
     OPT_TRY(advance_to(c, stage));
     free_kept(c);
-    OPT_TRY(reserve_kept(c, stage));
+    if (!c->one_pass) {
+        OPT_TRY(reserve_kept(c, stage));
+    }
     if (any) {
         OPT_TRY(collect(c, stage));
         OPT_TRY(make_hessians(c));
@@ -387,17 +395,17 @@ static stage_bytes bytes_of_stage(const opt_plan *plan, int stage) {
 uint64_t opt_calibration_bytes(const opt_plan *plan, const opt_calibration_options *options) {
     const opt_model *m = plan->model;
     const int stages[] = {-1, 0, m->n_units}; /* blocks are alike */
+    const int64_t n_windows = options->text.n_windows, n_ctx = options->text.n_ctx;
+    const int n_threads = opt_ctx_n_threads(plan->ctx);
     uint64_t most = 0;
     for (int i = 0; i < 3; i++) {
         const stage_bytes b = bytes_of_stage(plan, stages[i]);
-        uint64_t sum = b.kept + b.grams + b.hessians + b.scratch;
+        uint64_t sum = (options->one_pass ? 0 : b.kept) + b.grams + b.hessians + b.scratch;
         if (stages[i] < 0 && b.grams > 0) {
-            sum +=
-                opt_stream_bytes(m, opt_min_i64(options->n_windows, OPT_CALIBRATION_EARLY_WINDOWS),
-                                 options->n_ctx, opt_ctx_n_threads(plan->ctx));
+            sum += opt_stream_bytes(m, opt_min_i64(n_windows, OPT_CALIBRATION_EARLY_WINDOWS), n_ctx,
+                                    n_threads);
         }
         most = sum > most ? sum : most;
     }
-    return most +
-           opt_stream_bytes(m, options->n_windows, options->n_ctx, opt_ctx_n_threads(plan->ctx));
+    return most + opt_stream_bytes(m, n_windows, n_ctx, n_threads);
 }

@@ -10,12 +10,17 @@
 #include "calib/stream.h"
 #include "flow/plan.h"
 
+#define OPT_CALIBRATION_MAX_FILES 64
+
 typedef struct opt_calibration_options {
-    const char *const *paths; /* [n_paths] */
-    size_t n_paths;
-    int64_t n_windows, n_ctx;
-    uint64_t seed;
+    opt_corpus_options text; /* n_paths 0: no calibration */
+    double weights[OPT_CALIBRATION_MAX_FILES];
+    bool one_pass; /* statistics of the float model: blocks do not see what was solved before */
 } opt_calibration_options;
+
+/** From the options of the tool; `out` must stay where it is. Errors: USAGE. */
+OPT_MUST_USE opt_status opt_calibration_read_options(opt_ctx *ctx, const opt_quantize_options *o,
+                                                     opt_calibration_options *out);
 
 /** Windows that run through the float model for a tied embedding, before anything is solved. */
 #define OPT_CALIBRATION_EARLY_WINDOWS 32

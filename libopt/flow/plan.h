@@ -32,7 +32,7 @@ typedef struct opt_plan_tensor {
     bool replaced;    /* the width does not suit the format asked for: another one took its place */
     double rmse, rel_error;
     /* Calibrated tensors; NaN and 0 otherwise. Errors are relative to the mean square output. */
-    double output_error, output_error_nearest, damping;
+    double output_error, output_error_nearest, damping, condition;
     int64_t n_dead, n_calib_tokens;
 } opt_plan_tensor;
 

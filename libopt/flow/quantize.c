@@ -241,7 +241,7 @@ done:
  */
 static opt_status settle_method(const job *j, const opt_plan_tensor *t) {
     const bool needs = t->method != NULL && (t->method->needs & OPT_NEEDS_HESSIAN) != 0;
-    if (opt_calibrates(t) && j->calib.n_paths > 0) {
+    if (opt_calibrates(t) && j->calib.text.n_paths > 0) {
         if (t->n_rows != t->src_rows || t->n_cols != t->src_cols) {
             return opt_fail(j->ctx, OPT_ERR_UNSUPPORTED, t->weight->name,
                             "padded tensors cannot be calibrated yet; allow own or next with "
@@ -335,10 +335,10 @@ static opt_status put_provenance(const job *j) {
     opt_kv *kv = j->plan->kv;
     OPT_TRY(opt_kv_set_str(kv, "lathe.quantize.format", j->format->name));
     OPT_TRY(opt_kv_set_str(kv, "lathe.quantize.method", j->method->name));
-    if (j->calib.n_paths > 0) {
+    if (j->calib.text.n_paths > 0) {
         OPT_TRY(
-            opt_kv_set_u64(kv, "lathe.quantize.calibration_windows", (uint64_t)j->calib.n_windows));
-        OPT_TRY(opt_kv_set_u64(kv, "lathe.quantize.calibration_context", (uint64_t)j->calib.n_ctx));
+            opt_kv_set_u64(kv, "lathe.quantize.calibration_windows", (uint64_t)j->calib.text.n_windows));
+        OPT_TRY(opt_kv_set_u64(kv, "lathe.quantize.calibration_context", (uint64_t)j->calib.text.n_ctx));
     }
     for (size_t i = 0; i < j->options->n_rules; i++) {
         OPT_TRY(opt_str_printf(j->ctx, &rules, "%s%s", i > 0 ? "\n" : "", j->options->rules[i]));
@@ -436,13 +436,7 @@ static opt_status read_calibration(job *j) {
         OPT_TRY(check_method(j->ctx, "--method", o->method));
         j->method = opt_quant_method_by_name(o->method);
     }
-    j->calib = (opt_calibration_options){
-        .paths = o->calib,
-        .n_paths = o->n_calib,
-        .n_windows = o->calib_samples > 0 ? o->calib_samples : 128,
-        .n_ctx = o->calib_ctx > 0 ? o->calib_ctx : 512,
-        .seed = o->seed,
-    };
+    OPT_TRY(opt_calibration_read_options(j->ctx, o, &j->calib));
 done:
     return st;
 }
@@ -450,19 +444,19 @@ done:
 /** What the job will hold at once beside the checkpoint's headers. */
 static uint64_t planned_bytes(const job *j) {
     return opt_emit_bytes(j->plan) +
-           (j->calib.n_paths > 0 ? opt_calibration_bytes(j->plan, &j->calib) : 0);
+           (j->calib.text.n_paths > 0 ? opt_calibration_bytes(j->plan, &j->calib) : 0);
 }
 
 static opt_status run_emit(job *j) {
     opt_status st = OPT_OK;
     const opt_quantize_options *o = j->options;
     const uint64_t limit = opt_ctx_max_memory(j->ctx), need = planned_bytes(j);
-    OPT_REQUIRE(limit == 0 || need <= limit || j->calib.n_paths == 0, j->ctx, OPT_ERR_MEMORY,
+    OPT_REQUIRE(limit == 0 || need <= limit || j->calib.text.n_paths == 0, j->ctx, OPT_ERR_MEMORY,
                 "--max-memory",
                 "%llu bytes are needed (%lld windows of %lld tokens), %llu are allowed",
-                (unsigned long long)need, (long long)j->calib.n_windows, (long long)j->calib.n_ctx,
+                (unsigned long long)need, (long long)j->calib.text.n_windows, (long long)j->calib.text.n_ctx,
                 (unsigned long long)limit);
-    if (j->calib.n_paths > 0) {
+    if (j->calib.text.n_paths > 0) {
         OPT_TRY(open_tokenizer(j));
         OPT_TRY(opt_calibration_new(j->plan, j->opened.tokenizer, &j->calib, &j->calibration));
     }

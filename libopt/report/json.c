@@ -69,6 +69,7 @@ static void put_tensor(opt_jsonw *w, const opt_tensor_result *t) {
         put_i64(w, "calibration_tokens", t->n_calib_tokens);
         put_i64(w, "dead_columns", t->n_dead);
         put_f64(w, "damping", t->damping);
+        put_f64(w, "condition", t->condition);
         put_f64(w, "output_error", t->output_error);
         put_f64(w, "output_error_nearest", t->output_error_nearest);
     }

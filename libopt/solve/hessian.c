@@ -122,6 +122,18 @@ static opt_status rank_columns(opt_hessian *h) {
     return OPT_OK;
 }
 
+/* From the pivots of the factor a; dead columns are no part of the problem. */
+static double condition_of(const opt_hessian *h, const double *a) {
+    double least = INFINITY, most = 0.0;
+    for (int64_t i = 0; i < h->n; i++) {
+        if (h->diag[h->order[h->n - 1 - i]] > 0.0F) {
+            least = fmin(least, a[i * h->n + i]);
+            most = fmax(most, a[i * h->n + i]);
+        }
+    }
+    return most > 0.0 ? (most / least) * (most / least) : 1.0;
+}
+
 static opt_status factor(const char *name, opt_hessian *h) {
     opt_status st = OPT_OK;
     bool positive = false;
@@ -146,6 +158,7 @@ static opt_status factor(const char *name, opt_hessian *h) {
                 "diagonal added",
                 h->damping);
     OPT_TRY(opt_parallel_for(h->ctx, tiles, factor_tile, &job));
+    h->condition = condition_of(h, job.a);
 done:
     opt_free(h->ctx, job.a);
     return st;
@@ -159,6 +172,7 @@ opt_status opt_hessian_new(opt_ctx *ctx, const char *name, const double *gram, i
     h->ctx = ctx;
     h->n = n;
     h->n_tokens = n_tokens;
+    h->condition = NAN;
     OPT_REQUIRE(n > 0 && n <= INT32_MAX && n_tokens > 0, ctx, OPT_ERR_BUG, name,
                 "a Gram matrix of %lld columns from %lld tokens", (long long)n,
                 (long long)n_tokens);

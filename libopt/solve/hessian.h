@@ -26,6 +26,9 @@ typedef struct opt_hessian {
     int64_t n_dead; /* columns whose input was always zero */
     double damping; /* what was added to the diagonal to factor it, over the diagonal's mean */
     int n_tries;    /* 1: the first damping sufficed */
+    /** Of the damped matrix: the largest pivot of its factor over the smallest, squared. The
+     * condition number is at least this. NaN without a factor. */
+    double condition;
 } opt_hessian;
 
 /** Smallest damping that is tried, as a fraction of the mean diagonal; it doubles up to the last.

@@ -47,6 +47,28 @@ expect 0 quantize "$source/testdata/families/llama-untied-bias" -o u.gguf -m gpt
 check "a head of its own is calibrated" better u.json output.weight
 check "an embedding without a head is rounded" test -z "$(tensor u.json token_embd.weight | grep '"method":"gptq"')"
 
+# Shares of the files; statistics of the float model.
+expect 0 quantize stories260K --samples 12 --ctx 64 --calib a.txt -o ma.gguf -m gptq -f q4_0 -q
+expect 0 q -o mb.gguf -m gptq -f q4_0 --mix 1,1e-9 -q
+check "a file with a share of almost nothing gives no window" cmp -s ma.gguf mb.gguf
+expect 0 q -o mc.gguf -m gptq -f q4_0 --mix 3,1 -q
+check "shares change the windows" test "$(cmp -s mc.gguf r.gguf; echo $?)" -eq 1
+for bad in 1 1,2,3 1,-1 1,x 1,0 ,1 1,nan; do
+    expect 2 q -o x.gguf -m gptq -f q4_0 --mix "$bad"
+    check "--mix $bad is answered" grep -q 'is not one positive number for each of the 2 calibration files' err
+done
+expect 2 quantize stories260K -o x.gguf -m rtn --mix 1
+check "--mix without text" grep -q 'there is no calibration text' err
+for threads in 1 3; do expect 0 q -o o$threads.gguf -m gptq -f q4_0 --one-pass -j $threads --json=o.json -q; done
+check "one pass: same bytes at any number of threads" cmp -s o1.gguf o3.gguf
+check "one pass: later blocks do not see what was solved before" test "$(cmp -s o1.gguf r.gguf; echo $?)" -eq 1
+block() { tensor "$1" "$2" | value output_error; }
+expect 0 q -o o.gguf -m gptq -f q4_0 --set token_embd:format=f32 --one-pass --json=o.json -q --force
+expect 0 q -o o.gguf -m gptq -f q4_0 --set token_embd:format=f32 --json=p.json -q --force
+check "one pass: a block behind floats is solved alike" test "$(block o.json blk.0.attn_q.weight)" = "$(block p.json blk.0.attn_q.weight)"
+check "one pass: the next block is not" test "$(block o.json blk.1.attn_q.weight)" != "$(block p.json blk.1.attn_q.weight)"
+check "the report has the condition" grep -q '"condition": *[1-9]' o.json
+
 # The choice of windows: by seed, and the same from JSON lines.
 expect 0 q -o s1.gguf -m gptq -f q4_0 --seed 1 -q
 check "another seed takes other windows" test "$(cmp -s s1.gguf r.gguf; echo $?)" -eq 1
