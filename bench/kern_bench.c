@@ -16,6 +16,7 @@
 #include "base/num.h"
 #include "kern/half.h"
 #include "kern/rows.h"
+#include "kern/scalar.h"
 #include "tensor/format.h"
 
 /* A row that is measured, and the same slot of the reference table. */
@@ -121,6 +122,80 @@ static void bench_linear_f32(opt_kern_linear_f32_fn *fn, const row_info *row) {
         free(x);
         free(y);
     }
+}
+
+/* Products of the solvers: an update of a panel, a piece of a Gram matrix, of a factor. */
+static const struct {
+    int64_t n_rows, n_cols, k;
+    bool transposed;
+} products[] = {{64, 576, 128, false},  {64, 1536, 128, false}, {64, 64, 64, false},
+                {576, 576, 576, false}, {48, 48, 512, true},    {64, 64, 64, true}};
+#define N_PRODUCTS ((int)(sizeof products / sizeof *products))
+
+#define BENCH_GEMM(slot, elem)                                                                     \
+    static void bench_##slot(opt_kern_##slot##_fn *fn, const row_info *row) {                      \
+        for (int i = 0; i < N_PRODUCTS; i++) {                                                     \
+            const int64_t r = products[i].n_rows, c = products[i].n_cols, k = products[i].k;       \
+            const int64_t a_row = products[i].transposed ? 1 : k;                                  \
+            const int64_t a_col = products[i].transposed ? r : 1;                                  \
+            elem *a = bytes_of((size_t)(r * k) * sizeof *a, 0x3c);                                 \
+            elem *b = bytes_of((size_t)(k * c) * sizeof *b, 0x3c);                                 \
+            elem *y = bytes_of((size_t)(r * c) * sizeof *y, 0);                                    \
+            double seconds;                                                                        \
+            double ref_seconds;                                                                    \
+            char text[64];                                                                         \
+            (void)snprintf(text, sizeof text, "%lldx%lldx%lld", (long long)r, (long long)c,        \
+                           (long long)k);                                                          \
+            MEASURE(seconds, fn(a, a_row, a_col, b, c, y, c, r, c, k));                            \
+            MEASURE(ref_seconds, row->ref->slot(a, a_row, a_col, b, c, y, c, r, c, k));            \
+            const double ops = 2.0 * (double)r * (double)c * (double)k;                            \
+            report(row, text, seconds, ref_seconds, ops, (double)(k * c) * sizeof *b);             \
+            free(a);                                                                               \
+            free(b);                                                                               \
+            free(y);                                                                               \
+        }                                                                                          \
+    }
+BENCH_GEMM(gemm_add_f32, float)
+BENCH_GEMM(gemm_sub_f64, double)
+
+static void bench_add_rows(opt_kern_add_rows_fn *fn, const row_info *row) {
+    enum { N = 576, TERMS = 16 };
+    float *x = floats_of(N * TERMS);
+    float *y = floats_of(N);
+    int32_t idx[TERMS];
+    double seconds;
+    double ref_seconds;
+    for (int i = 0; i < TERMS; i++) {
+        idx[i] = TERMS - 1 - i;
+    }
+    MEASURE(seconds, fn(y, N, x, idx, TERMS, x, N));
+    MEASURE(ref_seconds, row->ref->add_rows(y, N, x, idx, TERMS, x, N));
+    report(row, "16 rows of 576", seconds, ref_seconds, 2.0 * N * TERMS, 4.0 * N * TERMS);
+    free(x);
+    free(y);
+}
+
+static void bench_round_scalar(opt_kern_round_scalar_fn *fn, const row_info *row) {
+    enum { N = 4096, STRIDE = 36 };
+    const opt_format *f = opt_format_by_name("int4_g64");
+    const opt_kspec spec = opt_format_kspec(f);
+    const optk_scalar g = optk_scalar_of(&spec);
+    float *x = floats_of(N);
+    float *params = floats_of(N * STRIDE);
+    float *values = floats_of(N);
+    int32_t *codes = bytes_of(N * sizeof *codes, 0);
+    for (int stride = 0; stride <= STRIDE; stride += STRIDE) {
+        double seconds;
+        double ref_seconds;
+        MEASURE(seconds, fn(&g, params, stride, x, N, codes, values));
+        MEASURE(ref_seconds, row->ref->round_scalar(&g, params, stride, x, N, codes, values));
+        report(row, stride == 0 ? "4096 of one grid" : "4096 of 4096 grids", seconds, ref_seconds,
+               0, 12.0 * N);
+    }
+    free(x);
+    free(params);
+    free(values);
+    free(codes);
 }
 
 /** First format that a kfmt's kernels serve. */

@@ -5,26 +5,26 @@
 #include "base/num.h"
 #include "base/pool.h"
 
-enum { TILE = 64 };
+enum { TILE = OPT_GRAM_TILE };
 
-static int64_t padded(int64_t n_tokens) { return opt_ceil_div(n_tokens, 16) * 16; }
+static int64_t padded(int64_t n) { return opt_ceil_div(n, TILE) * TILE; }
 
 uint64_t opt_gram_bytes(int64_t n) { return (uint64_t)n * (uint64_t)n * sizeof(double); }
 
 uint64_t opt_gram_scratch_bytes(int64_t max_n, int64_t max_tokens, int n_threads) {
-    return (uint64_t)max_n * (uint64_t)padded(max_tokens) * sizeof(float) +
+    return (uint64_t)padded(max_n) * (uint64_t)max_tokens * sizeof(float) +
            (uint64_t)n_threads * TILE * TILE * sizeof(float);
 }
 
 opt_status opt_gram_scratch_new(opt_ctx *ctx, int64_t max_n, int64_t max_tokens,
                                 opt_gram_scratch *out) {
     opt_status st = OPT_OK;
-    size_t columns = 0;
+    size_t panels = 0;
     opt_gram_scratch s = {.max_n = max_n, .max_tokens = max_tokens};
-    OPT_REQUIRE(opt_mul_size((size_t)max_n, (size_t)padded(max_tokens), &columns), ctx,
+    OPT_REQUIRE(opt_mul_size((size_t)padded(max_n), (size_t)max_tokens, &panels), ctx,
                 OPT_ERR_MEMORY, NULL, "windows of %lld tokens do not fit in the address space",
                 (long long)max_tokens);
-    OPT_TRY_PTR(s.columns = opt_alloc_array(ctx, columns, sizeof *s.columns));
+    OPT_TRY_PTR(s.panels = opt_alloc_array(ctx, panels, sizeof *s.panels));
     OPT_TRY_PTR(s.tiles = opt_alloc_array(ctx, (size_t)opt_ctx_n_threads(ctx) * TILE * TILE,
                                           sizeof *s.tiles));
     *out = s;
@@ -35,7 +35,7 @@ done:
 }
 
 void opt_gram_scratch_free(opt_ctx *ctx, opt_gram_scratch *s) {
-    opt_free(ctx, s->columns);
+    opt_free(ctx, s->panels);
     opt_free(ctx, s->tiles);
     *s = (opt_gram_scratch){0};
 }
@@ -63,39 +63,40 @@ typedef struct add_job {
     const opt_kern *kern;
     opt_gram *g;
     const float *x; /* [n_tokens, n] */
-    int64_t n_tokens, stride;
+    int64_t n_tokens;
     opt_gram_scratch *s;
 } add_job;
 
-/* 16 x 64 pieces keep both sides in the first-level cache. */
-static opt_status transpose_tile(void *user, int64_t tile, int worker) {
+/* Columns of tile `tile`: [n_tokens, TILE], what is missing in the last one is zero. */
+static float *panel(const add_job *job, int64_t tile) {
+    return job->s->panels + tile * TILE * job->n_tokens;
+}
+
+static opt_status pack_tile(void *user, int64_t tile, int worker) {
     const add_job *job = user;
-    const int64_t n = job->g->n, end = opt_min_i64(n, (tile + 1) * TILE);
+    const int64_t n = job->g->n, width = opt_min_i64(TILE, n - tile * TILE);
+    float *to = panel(job, tile);
     (void)worker;
-    for (int64_t t0 = 0; t0 < job->n_tokens; t0 += 16) {
-        const int64_t t1 = opt_min_i64(job->n_tokens, t0 + 16);
-        for (int64_t c = tile * TILE; c < end; c++) {
-            float *row = job->s->columns + c * job->stride;
-            for (int64_t t = t0; t < t1; t++) {
-                row[t] = job->x[t * n + c];
-            }
-        }
+    for (int64_t t = 0; t < job->n_tokens; t++, to += TILE) {
+        memcpy(to, job->x + t * n + tile * TILE, (size_t)width * sizeof *to);
+        memset(to + width, 0, (size_t)(TILE - width) * sizeof *to);
     }
     return OPT_OK;
 }
 
 static opt_status add_tile(void *user, int64_t tile, int worker) {
     const add_job *job = user;
-    const int64_t n = job->g->n, stride = job->stride;
+    const int64_t n = job->g->n;
     int64_t ti = 0; /* tiles are numbered row by row through the lower triangle */
     while ((ti + 1) * (ti + 2) / 2 <= tile) {
         ti++;
     }
-    const int64_t i0 = ti * TILE, j0 = (tile - ti * (ti + 1) / 2) * TILE;
+    const int64_t tj = tile - ti * (ti + 1) / 2, i0 = ti * TILE, j0 = tj * TILE;
     const int64_t n_i = opt_min_i64(TILE, n - i0), n_j = opt_min_i64(TILE, n - j0);
     float *out = job->s->tiles + (int64_t)worker * TILE * TILE;
-    job->kern->linear_f32(job->s->columns + j0 * stride, stride, job->s->columns + i0 * stride,
-                          stride, out, TILE, n_j, n_i, job->n_tokens);
+    memset(out, 0, TILE * TILE * sizeof *out);
+    job->kern->gemm_add_f32(panel(job, ti), 1, TILE, panel(job, tj), TILE, out, TILE, TILE, TILE,
+                            job->n_tokens);
     for (int64_t i = 0; i < n_i; i++) {
         double *sum = job->g->sum + (i0 + i) * n + j0;
         for (int64_t j = 0; j < n_j; j++) {
@@ -108,13 +109,12 @@ static opt_status add_tile(void *user, int64_t tile, int worker) {
 opt_status opt_gram_add(opt_ctx *ctx, const opt_kern *k, opt_gram *g, const float *x,
                         int64_t n_tokens, opt_gram_scratch *s) {
     opt_status st = OPT_OK;
-    add_job job = {
-        .kern = k, .g = g, .x = x, .n_tokens = n_tokens, .stride = padded(n_tokens), .s = s};
+    add_job job = {.kern = k, .g = g, .x = x, .n_tokens = n_tokens, .s = s};
     OPT_REQUIRE(g->n <= s->max_n && n_tokens <= s->max_tokens, ctx, OPT_ERR_BUG, NULL,
                 "%lld rows of %lld do not fit in the scratch", (long long)n_tokens,
                 (long long)g->n);
     const int64_t tiles = opt_ceil_div(g->n, TILE);
-    OPT_TRY(opt_parallel_for(ctx, tiles, transpose_tile, &job));
+    OPT_TRY(opt_parallel_for(ctx, tiles, pack_tile, &job));
     OPT_TRY(opt_parallel_for(ctx, tiles * (tiles + 1) / 2, add_tile, &job));
     g->n_tokens += n_tokens;
 done:

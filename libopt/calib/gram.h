@@ -5,18 +5,20 @@
 #include "base/mem.h"
 #include "kern/kern.h"
 
+#define OPT_GRAM_TILE 48 /* a multiple of the columns that products compute together */
+
 /** Sum of x x^T over the tokens seen. Zero-initialised: nothing. */
 typedef struct opt_gram {
     int64_t n;
     int64_t n_tokens;
-    double *sum; /* [n, n], lower triangle by tiles of 64; what lies above it is not defined */
+    double *sum; /* [n, n], lower triangle by tiles of 48; what lies above it is not defined */
 } opt_gram;
 
 /** Work space for rows of up to max_n columns, max_tokens at a time. */
 typedef struct opt_gram_scratch {
     int64_t max_n, max_tokens;
-    float *columns; /* [max_n, max_tokens padded to 16]: the rows transposed */
-    float *tiles;   /* [n_threads, 64 * 64] */
+    float *panels; /* [max_n padded to 48, max_tokens]: 48 columns after the other */
+    float *tiles;  /* [n_threads, 48 * 48] */
 } opt_gram_scratch;
 
 OPT_MUST_USE opt_status opt_gram_scratch_new(opt_ctx *ctx, int64_t max_n, int64_t max_tokens,

@@ -91,6 +91,8 @@ typedef struct opt_act_i8 {
     int64_t n_padded;
 } opt_act_i8;
 
+struct optk_scalar; /* kern/scalar.h */
+
 /*
  * One function type for each slot, so that prototypes of rows can be made from kernels.def.
  * Pointers may have any alignment that their element type allows; stored blocks may lie at any
@@ -137,6 +139,34 @@ typedef void opt_kern_linear_i8_fn(const opt_kspec *s, const void *w, size_t row
  */
 typedef void opt_kern_quantize_act_fn(const float *x, int64_t n, int64_t n_padded, int8_t *q,
                                       float *scale, int16_t *sum4, float *scaled_sum);
+
+/**
+ * y[r, c] += sum_i a[r, i] b[i, c]: element (r, i) of a lies at a[r * a_row + i * a_col], b [k,
+ * n_cols] (stride ldb), y [n_rows, n_cols] (ldy). One chain of fused multiply-adds an output, in
+ * increasing i, beginning with what y held: a product may be cut along k into several calls. The
+ * reference accumulates in double.
+ */
+typedef void opt_kern_gemm_add_f32_fn(const float *a, int64_t a_row, int64_t a_col, const float *b,
+                                      int64_t ldb, float *y, int64_t ldy, int64_t n_rows,
+                                      int64_t n_cols, int64_t k);
+/** The same in double precision, subtracted: y[r, c] -= sum_i a[r, i] b[i, c]. */
+typedef void opt_kern_gemm_sub_f64_fn(const double *a, int64_t a_row, int64_t a_col,
+                                      const double *b, int64_t ldb, double *y, int64_t ldy,
+                                      int64_t n_rows, int64_t n_cols, int64_t k);
+/**
+ * y[c] += sum_i a[i] x[idx[i], c] over n_terms rows of x (stride ldx), n columns: a chain in
+ * increasing i as in gemm_add_f32.
+ */
+typedef void opt_kern_add_rows_fn(float *y, int64_t n, const float *a, const int32_t *idx,
+                                  int64_t n_terms, const float *x, int64_t ldx);
+/**
+ * Rounds x [n] to scalar grids: codes [n] as stored, and the values [n] that they decode to. The
+ * parameters of element i (an optk_scalar_params) begin `stride` floats behind those of element i -
+ * 1; 0: all have the same. The same bits on every instruction set.
+ */
+typedef void opt_kern_round_scalar_fn(const struct optk_scalar *g, const float *params,
+                                      int64_t stride, const float *x, int64_t n, int32_t *codes,
+                                      float *values);
 
 /**
  * y[i] = x[i] * w[i] / sqrt(mean(x^2) + eps), n elements (Zhang & Sennrich 2019, eq. 4). y may be
@@ -206,6 +236,11 @@ typedef struct opt_kern {
     opt_kern_linear_i8_fn
         *linear_i8[OPT_KFMT_COUNT]; /**< NULL: decode + linear_f32, which the executor reports */
     opt_kern_quantize_act_fn *quantize_act;
+
+    opt_kern_gemm_add_f32_fn *gemm_add_f32;
+    opt_kern_gemm_sub_f64_fn *gemm_sub_f64;
+    opt_kern_add_rows_fn *add_rows;
+    opt_kern_round_scalar_fn *round_scalar;
 
     opt_kern_rms_norm_fn *rms_norm;
     opt_kern_rope_fn *rope;

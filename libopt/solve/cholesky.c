@@ -4,108 +4,117 @@
 
 #include "base/num.h"
 #include "base/pool.h"
+#include "kern/kern.h"
 
-enum { PANEL = 64 };
+/* Columns of a panel, and of the panels whose update of the columns behind them waits until all of
+ * them are factored: that update reads and writes most of the matrix. */
+enum { PANEL = 64, OUTER = 256 };
 
 /* One step: the panel of columns k .. k + width - 1. */
 typedef struct step {
+    const opt_kern *kern;
     double *a; /* [n, n] */
     int64_t n, k, width;
+    int64_t end; /* update: of columns from behind the panel up to here */
 } step;
 
-/* Factors the diagonal block of the panel; false unless it is positive definite. */
+/* Factors the diagonal block of the panel, transposed above the diagonal as in solve_tile; false
+ * unless it is positive definite. */
 static bool factor_diagonal(const step *s) {
-    const int64_t n = s->n, k = s->k;
-    for (int64_t j = k; j < k + s->width; j++) {
-        double *row = s->a + j * n;
-        for (int64_t i = k; i < j; i++) {
-            const double *other = s->a + i * n;
-            double sum = row[i];
-            for (int64_t c = k; c < i; c++) {
-                sum -= row[c] * other[c];
-            }
-            row[i] = sum / other[i];
+    const int64_t n = s->n;
+    double *x = s->a + s->k * n + s->k; /* [width, width], stride n */
+    for (int64_t j = 0; j < s->width; j++) {
+        for (int64_t r = 0; r < j; r++) {
+            x[r * n + j] = x[j * n + r];
         }
-        double d = row[j];
-        for (int64_t c = k; c < j; c++) {
-            d -= row[c] * row[c];
-        }
+    }
+    for (int64_t j = 0; j < s->width; j++) {
+        double *row = x + j * n;
+        s->kern->gemm_sub_f64(x + j, 1, n, x + j, n, row + j, n, 1, s->width - j, j);
+        const double d = row[j];
         if (!(d > 0.0) || !isfinite(d)) {
             return false;
         }
         row[j] = sqrt(d);
+        for (int64_t r = j + 1; r < s->width; r++) {
+            row[r] /= row[j];
+            x[r * n + j] = row[r];
+        }
     }
     return true;
 }
 
-/* Rows of the panel below the diagonal block: x l^T = a, one row after the other. The result also
- * goes above the diagonal, transposed, where the update of the rest reads it with unit stride. */
+/*
+ * Rows of the panel below the diagonal block: x l^T = a. They are solved transposed, above the
+ * diagonal, for all rows of a tile at once; the update of the rest reads them from there, too.
+ */
 static opt_status solve_tile(void *user, int64_t tile, int worker) {
     const step *s = user;
     const int64_t n = s->n, k = s->k;
     const int64_t first = k + s->width + tile * PANEL;
-    const int64_t end = opt_min_i64(n, first + PANEL);
+    const int64_t rows = opt_min_i64(PANEL, n - first);
+    double *x = s->a + k * n + first; /* [width, rows], stride n */
     (void)worker;
-    for (int64_t r = first; r < end; r++) {
-        double *row = s->a + r * n;
-        for (int64_t j = k; j < k + s->width; j++) {
-            const double *l = s->a + j * n;
-            double sum = row[j];
-            for (int64_t c = k; c < j; c++) {
-                sum -= row[c] * l[c];
-            }
-            row[j] = sum / l[j];
-            s->a[j * n + r] = row[j];
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t j = 0; j < s->width; j++) {
+            x[j * n + r] = s->a[(first + r) * n + k + j];
+        }
+    }
+    for (int64_t j = 0; j < s->width; j++) {
+        const double *l = s->a + (k + j) * n + k;
+        s->kern->gemm_sub_f64(l, n, 1, x, n, x + j * n, n, 1, rows, j);
+        for (int64_t r = 0; r < rows; r++) {
+            x[j * n + r] /= l[j];
+        }
+    }
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t j = 0; j < s->width; j++) {
+            s->a[(first + r) * n + k + j] = x[j * n + r];
         }
     }
     return OPT_OK;
 }
 
-/* a[i][j] -= sum_c l[i][c] l[j][c] over a tile of the lower triangle behind the panel. */
+/* a[i][j] -= sum_c l[i][c] l[j][c] over a band of rows of the lower triangle behind the panel, long
+ * bands first; it also touches what lies above the diagonal in its last columns, which is scratch
+ * that later panels overwrite. */
 static opt_status update_tile(void *user, int64_t tile, int worker) {
     const step *s = user;
     const int64_t n = s->n, k = s->k, base = k + s->width;
+    const int64_t n_tiles = opt_ceil_div(n - base, PANEL);
+    const int64_t i0 = base + (n_tiles - 1 - tile) * PANEL;
+    const int64_t rows = opt_min_i64(PANEL, n - i0), end = opt_min_i64(s->end, i0 + rows);
     (void)worker;
-    int64_t ti = 0; /* tiles are numbered row by row through the lower triangle */
-    while ((ti + 1) * (ti + 2) / 2 <= tile) {
-        ti++;
-    }
-    const int64_t tj = tile - ti * (ti + 1) / 2;
-    const int64_t i1 = opt_min_i64(n, base + (ti + 1) * PANEL);
-    const int64_t j0 = base + tj * PANEL;
-    for (int64_t i = base + ti * PANEL; i < i1; i++) {
-        const int64_t j1 = opt_min_i64(i + 1, j0 + PANEL);
-        double *out = s->a + i * n;
-        const double *l = s->a + i * n + k;
-        int64_t c = 0;
-        for (; c + 4 <= s->width; c += 4) {
-            const double *t0 = s->a + (k + c) * n, *t1 = t0 + n, *t2 = t1 + n, *t3 = t2 + n;
-            const double l0 = l[c], l1 = l[c + 1], l2 = l[c + 2], l3 = l[c + 3];
-            for (int64_t j = j0; j < j1; j++) {
-                out[j] -= (l0 * t0[j] + l1 * t1[j]) + (l2 * t2[j] + l3 * t3[j]);
-            }
-        }
-        for (; c < s->width; c++) {
-            const double *t = s->a + (k + c) * n;
-            for (int64_t j = j0; j < j1; j++) {
-                out[j] -= l[c] * t[j];
-            }
-        }
-    }
+    s->kern->gemm_sub_f64(s->a + i0 * n + k, n, 1, s->a + k * n + base, n, s->a + i0 * n + base, n,
+                          rows, end - base, s->width);
     return OPT_OK;
+}
+
+static opt_status update(opt_ctx *ctx, step *s, int64_t end) {
+    s->end = end;
+    return opt_parallel_for(ctx, opt_ceil_div(s->n - s->k - s->width, PANEL), update_tile, s);
 }
 
 opt_status opt_cholesky(opt_ctx *ctx, double *a, int64_t n, bool *positive) {
     opt_status st = OPT_OK;
+    const opt_kern *kern = opt_kern_get(ctx);
     *positive = false;
-    for (int64_t k = 0; k < n; k += PANEL) {
-        step s = {.a = a, .n = n, .k = k, .width = opt_min_i64(PANEL, n - k)};
-        if (!factor_diagonal(&s)) {
-            return OPT_OK;
+    OPT_TRY_PTR(kern);
+    for (int64_t k0 = 0; k0 < n; k0 += OUTER) {
+        const int64_t k1 = opt_min_i64(n, k0 + OUTER);
+        for (int64_t k = k0; k < k1; k += PANEL) {
+            step s = {.kern = kern, .a = a, .n = n, .k = k, .width = opt_min_i64(PANEL, k1 - k)};
+            if (!factor_diagonal(&s)) {
+                return OPT_OK;
+            }
+            const int64_t behind = k + s.width;
+            OPT_TRY(opt_parallel_for(ctx, opt_ceil_div(n - behind, PANEL), solve_tile, &s));
+            if (behind < k1) {
+                OPT_TRY(update(ctx, &s, k1));
+            }
         }
-        const int64_t tiles = opt_ceil_div(n - k - s.width, PANEL);
-        OPT_TRY(opt_parallel_for(ctx, tiles, solve_tile, &s));
-        OPT_TRY(opt_parallel_for(ctx, tiles * (tiles + 1) / 2, update_tile, &s));
+        step all = {.kern = kern, .a = a, .n = n, .k = k0, .width = k1 - k0};
+        OPT_TRY(update(ctx, &all, n));
     }
     *positive = true;
 done:

@@ -8,10 +8,10 @@
 
 /**
  * Factors the symmetric matrix a [n, n] in place: a = l l^T, l in the lower triangle; only the
- * lower triangle is read, what is above it is used as scratch. *positive says whether a was
+ * lower triangle counts, what is above it is used as scratch. *positive says whether a was
  * positive definite in double precision; if not, a is left half factored. n^3 / 3 operations;
- * right-looking over panels of 64 columns, tiles of the rest in parallel, so the bytes do not
- * depend on the number of threads. Errors: those of cancellation.
+ * right-looking over panels of 64 columns, bands of 64 rows in parallel, so the bytes do not depend
+ * on the number of threads. Errors: those of cancellation.
  */
 OPT_MUST_USE opt_status opt_cholesky(opt_ctx *ctx, double *a, int64_t n, bool *positive);
 

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "base/num.h"
@@ -46,6 +47,7 @@ static opt_status damp_tile(void *user, int64_t tile, int worker) {
         for (int64_t j = 0; j <= i; j++) {
             job->a[i * n + j] = (double)row[h->order[n - 1 - j]];
         }
+        memset(job->a + i * n + i + 1, 0, (size_t)(n - i - 1) * sizeof *job->a);
         const double d = job->a[i * n + i];
         job->a[i * n + i] = d > 0.0 ? d + job->damping : 1.0;
     }

@@ -132,6 +132,15 @@ int optk_scalar_round(const optk_scalar *g, const optk_scalar_params *p, float x
     return code - (int)g->lo;
 }
 
+void optk_round_scalar__ref(const struct optk_scalar *g, const float *params, int64_t stride,
+                            const float *x, int64_t n, int32_t *codes, float *values) {
+    for (int64_t i = 0; i < n; i++) {
+        const float *from = params + i * stride;
+        const optk_scalar_params p = {from[0], from[1], from[2]};
+        codes[i] = optk_scalar_round(g, &p, x[i], &values[i]);
+    }
+}
+
 /** sum(w (x - x')^2) */
 static float stored_error(const optk_scalar *g, const optk_scalar_params *p, const float *x,
                           const float *w, int64_t n) {

@@ -3,6 +3,7 @@
 #include <stdint.h>
 
 #include "base/attr.h"
+#include "kern/x86/vec_avx2.h"
 
 typedef __m256 vec;
 typedef __m256 vmask;
@@ -70,6 +71,21 @@ static inline OPT_ALWAYS_INLINE void v_store_codes(const vec q[4], uint32_t *out
     }
 }
 
+static inline OPT_ALWAYS_INLINE vec v_load_some(const float *p, int64_t n) { return load8(p, n); }
+static inline OPT_ALWAYS_INLINE void v_store_some(float *p, vec a, int64_t n) { store8(p, n, a); }
+static inline OPT_ALWAYS_INLINE void v_store_ints(int32_t *p, vec a, int64_t n) {
+    _mm256_maskstore_epi32(p, lanes8(n), _mm256_cvtps_epi32(a));
+}
+/** p[0], p[stride], p[2 * stride] ... */
+static inline OPT_ALWAYS_INLINE vec v_spread(const float *p, int64_t stride, int64_t n) {
+    float lanes[LANES] = {0};
+    for (int64_t i = 0; i < LANES && i < n; i++) {
+        lanes[i] = p[i * stride];
+    }
+    return _mm256_loadu_ps(lanes);
+}
+
 #include "kern/x86/encode_lanes.inc"
 
 ENCODE_ALL(avx2)
+ROUND_ALL(avx2)

@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include "base/attr.h"
+#include "kern/x86/vec_avx512.h"
 
 typedef __m512 vec;
 typedef __mmask16 vmask;
@@ -85,6 +86,23 @@ static inline OPT_ALWAYS_INLINE void v_store_codes(const vec q[4], uint32_t *out
     }
 }
 
+static inline OPT_ALWAYS_INLINE vec v_load_some(const float *p, int64_t n) {
+    return _mm512_maskz_loadu_ps(lanes16(n), p);
+}
+static inline OPT_ALWAYS_INLINE void v_store_some(float *p, vec a, int64_t n) {
+    _mm512_mask_storeu_ps(p, lanes16(n), a);
+}
+static inline OPT_ALWAYS_INLINE void v_store_ints(int32_t *p, vec a, int64_t n) {
+    _mm512_mask_storeu_epi32(p, lanes16(n), _mm512_cvtps_epi32(a));
+}
+/** p[0], p[stride], p[2 * stride] ... */
+static inline OPT_ALWAYS_INLINE vec v_spread(const float *p, int64_t stride, int64_t n) {
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i at = _mm512_mullo_epi32(lane, _mm512_set1_epi32((int)stride));
+    return _mm512_mask_i32gather_ps(_mm512_setzero_ps(), lanes16(n), at, p, 4);
+}
+
 #include "kern/x86/encode_lanes.inc"
 
 ENCODE_ALL(avx512)
+ROUND_ALL(avx512)
