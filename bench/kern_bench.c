@@ -360,6 +360,12 @@ static void bench_logsumexp(opt_kern_logsumexp_fn *fn, const row_info *row) {
     BENCH_WIDTHS(row, 4, (void)fn(x, n, &best), (void)row->ref->logsumexp(x, n, &best));
 }
 
+static void bench_add_errors(opt_kern_add_errors_fn *fn, const row_info *row) {
+    double err = 0;
+    double ref = 0;
+    BENCH_WIDTHS(row, 8, fn(x, z, n, &err, &ref), row->ref->add_errors(x, z, n, &err, &ref));
+}
+
 /* One head of 64 elements, one token or 16 of them. One of both functions is NULL. */
 static void bench_attend(opt_kern_attend_f32_fn *f32, opt_kern_attend_f16_fn *f16,
                          const row_info *row) {

@@ -221,6 +221,14 @@ typedef void opt_kern_f32_to_f16_fn(const float *x, uint16_t *y, int64_t n);
 typedef double opt_kern_logsumexp_fn(const float *x, int64_t n, int64_t *argmax);
 
 /**
+ * *err += sum (w[i] - v[i])^2 and *ref += sum w[i]^2, n elements in double: element i goes to lane
+ * i mod 16 (product and sum rounded each), the lanes are added in increasing order. Same bits on
+ * every instruction set.
+ */
+typedef void opt_kern_add_errors_fn(const float *w, const float *v, int64_t n, double *err,
+                                    double *ref);
+
+/**
  * The dispatch table of one instruction-set level: for every slot the strongest row that the
  * machine can run.
  */
@@ -250,6 +258,8 @@ typedef struct opt_kern {
     opt_kern_attend_f16_fn *attend_f16;
     opt_kern_f32_to_f16_fn *f32_to_f16;
     opt_kern_logsumexp_fn *logsumexp;
+
+    opt_kern_add_errors_fn *add_errors;
 } opt_kern;
 
 /**

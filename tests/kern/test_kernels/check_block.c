@@ -168,6 +168,28 @@ void check_add(opt_kern_add_fn *fn, const row_info *row) {
     }
 }
 
+void check_add_errors(opt_kern_add_errors_fn *fn, const row_info *row) {
+    for (int i = 0; i < N_SIZES; i++) {
+        const int64_t n = size_at(i);
+        float *w = normals(n, 1);
+        float *v = normals(n, 2);
+        double found[2] = {3, 5};
+        double expected[2] = {3, 5};
+        fn(w, v, n, &found[0], &found[1]);
+        row->ref->add_errors(w, v, n, &expected[0], &expected[1]);
+        assert_memory_equal(found, expected, sizeof found); /* same bits */
+        double plain[2] = {3, 5};
+        for (int64_t j = 0; j < n; j++) {
+            plain[0] += ((double)w[j] - (double)v[j]) * ((double)w[j] - (double)v[j]);
+            plain[1] += (double)w[j] * (double)w[j];
+        }
+        assert_close(found[0], plain[0], plain[0] * 1e-12, row->name, i);
+        assert_close(found[1], plain[1], plain[1] * 1e-12, row->name, i);
+        free(w);
+        free(v);
+    }
+}
+
 void check_f32_to_f16(opt_kern_f32_to_f16_fn *fn, const row_info *row) {
     /* Every half; the points in the middle of two and their neighbours; NaN; then random bits. */
     const int64_t n = 5 * 65536 + 13;

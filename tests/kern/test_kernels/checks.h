@@ -45,6 +45,7 @@ void check_attend_f32(opt_kern_attend_f32_fn *fn, const row_info *row);
 void check_attend_f16(opt_kern_attend_f16_fn *fn, const row_info *row);
 void check_f32_to_f16(opt_kern_f32_to_f16_fn *fn, const row_info *row);
 void check_logsumexp(opt_kern_logsumexp_fn *fn, const row_info *row);
+void check_add_errors(opt_kern_add_errors_fn *fn, const row_info *row);
 
 /** Heap block of n elements of `size` bytes, no byte more; free with free. Never NULL. */
 void *exact(int64_t n, size_t size);
