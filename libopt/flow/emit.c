@@ -1,7 +1,8 @@
 /*
  * Tiles of all tensors form one sequence, cut into windows. While the threads encode window i + 1,
- * one of them first appends window i to the file; so encoding and writing overlap, whatever the
- * number of threads, and memory is bounded by two windows and two tiles a thread.
+ * one of them first writes window i and another one adds it to the checksums and gives its source
+ * pages back. One writes alone because file systems let only one writer into a file. So encoding
+ * and writing overlap, and memory is bounded by two windows and two tiles a thread.
  */
 #include "flow/emit.h"
 
@@ -13,10 +14,12 @@
 #include "base/num.h"
 #include "base/pool.h"
 
-#define WINDOW_PIECES 1024
-#define WINDOW_BYTES ((size_t)4 << 20)
-/* Work for the other threads while one prepares the header. */
-#define FIRST_WINDOW_BYTES ((size_t)16 << 20)
+#define WINDOW_PIECES 2048
+/* One thread alternates, several overlap: then the first window is work for the others while one
+ * prepares the header, and both are slack when the disk is slow for a while. */
+#define ALONE_BYTES ((size_t)4 << 20)
+#define FIRST_BYTES ((size_t)24 << 20)
+#define SECOND_BYTES ((size_t)8 << 20)
 
 /** One tile of one tensor in a window. */
 typedef struct piece {
@@ -28,9 +31,18 @@ typedef struct piece {
     double out_err, out_nearest, out_ref;
 } piece;
 
+/** Neighbouring pieces of one tensor: a system call and a step of the hash have a price of their
+ * own. */
+typedef struct chunk {
+    int64_t tensor;
+    size_t tensor_off; /* inside the tensor */
+    size_t off, bytes; /* in the window's buffer */
+} chunk;
+
 typedef struct window {
     piece pieces[WINDOW_PIECES];
-    int n;
+    chunk chunks[WINDOW_PIECES];
+    int n, n_chunks;
     size_t used, capacity;
     uint8_t *bytes; /* [capacity] */
 } window;
@@ -107,8 +119,8 @@ static void plan_sizes(const opt_plan *plan, sizes *out) {
         out->method = method > out->method ? method : out->method;
     }
     for (int i = 0; i < 2; i++) {
-        const bool wait = i == 0 && opt_ctx_n_threads(plan->ctx) > 1;
-        const size_t most = wait ? FIRST_WINDOW_BYTES : WINDOW_BYTES;
+        const bool alone = opt_ctx_n_threads(plan->ctx) == 1;
+        const size_t most = alone ? ALONE_BYTES : i == 0 ? FIRST_BYTES : SECOND_BYTES;
         const size_t enough = all < most ? (size_t)all : most;
         out->windows[i] = tile > enough ? tile : enough;
     }
@@ -153,30 +165,6 @@ static opt_status report_bad(const engine *e, const opt_plan_tensor *t, const pi
                     "for this tensor",
                     (double)w[at], (long long)(p->row0 + at / t->n_cols),
                     (long long)(at % t->n_cols), t->format->name, (double)t->format->max_abs);
-}
-
-/** Adds sum (w - v)^2 and sum w^2 over n elements. Eight fixed lanes: the order of addition is part
- * of the result. */
-static void add_error(const float *w, const float *v, int64_t n, double *err, double *ref) {
-    double e[8] = {0}, r[8] = {0};
-    int64_t i = 0;
-    for (; i + 8 <= n; i += 8) {
-        for (int k = 0; k < 8; k++) {
-            const double a = (double)w[i + k];
-            const double d = a - (double)v[i + k];
-            e[k] += d * d;
-            r[k] += a * a;
-        }
-    }
-    for (int k = 0; i < n; i++, k++) {
-        const double d = (double)w[i] - (double)v[i];
-        e[k] += d * d;
-        r[k] += (double)w[i] * (double)w[i];
-    }
-    for (int k = 0; k < 8; k++) {
-        *err += e[k];
-        *ref += r[k];
-    }
 }
 
 /** Decodes the tile's source rows into s->w, zeros appended where the output is larger. */
@@ -262,7 +250,7 @@ static opt_status encode_piece(engine *e, piece *p, scratch *s) {
         t->format->decode(t->format, e->kern, dst + (size_t)r * t->row_bytes,
                           s->back + r * t->n_cols, t->n_cols);
     }
-    add_error(s->w, s->back, n, &p->err, &p->ref);
+    e->kern->add_errors(s->w, s->back, n, &p->err, &p->ref);
     add_output_error(e, t, p, s);
     if (e->calibration != NULL) {
         opt_calibration_keep(e->calibration, p->tensor, p->row0, p->n_rows, dst);
@@ -271,18 +259,44 @@ done:
     return st;
 }
 
-/** Appends an encoded window to the file and its error sums to those of the tensors. */
+/** Gives back the pages of tensors that are finished. */
+static void drop_pages(const engine *e, const window *w) {
+    for (int i = 0; i < w->n; i++) {
+        const opt_plan_tensor *t = &e->plan->tensors[w->pieces[i].tensor];
+        if (w->pieces[i].row0 + w->pieces[i].n_rows >= t->n_rows) {
+            opt_source_dont_need(e->plan->model->source, t->weight->tensor);
+        }
+    }
+}
+
+/** Writes the bytes of an encoded window. */
 static opt_status write_window(engine *e, const window *w) {
     opt_status st = OPT_OK;
+    for (int i = 0; i < w->n_chunks; i++) {
+        const chunk *c = &w->chunks[i];
+        OPT_TRY(opt_gguf_put(e->writer, c->tensor, c->tensor_off, w->bytes + c->off, c->bytes));
+    }
+done:
+    return st;
+}
+
+/** Adds an encoded window to the checksums, its error sums to those of the tensors; what it was
+ * made from is not needed any more. */
+static opt_status finish_window(engine *e, const window *w) {
+    opt_status st = OPT_OK;
+    for (int i = 0; i < w->n_chunks; i++) {
+        const chunk *c = &w->chunks[i];
+        OPT_TRY(opt_gguf_account(e->writer, c->tensor, w->bytes + c->off, c->bytes));
+    }
     for (int i = 0; i < w->n; i++) {
         const piece *p = &w->pieces[i];
-        OPT_TRY(opt_gguf_append(e->writer, p->tensor, w->bytes + p->off, p->bytes));
         e->sums[p->tensor].err += p->err;
         e->sums[p->tensor].ref += p->ref;
         e->sums[p->tensor].out_err += p->out_err;
         e->sums[p->tensor].out_nearest += p->out_nearest;
         e->sums[p->tensor].out_ref += p->out_ref;
     }
+    drop_pages(e, w);
 done:
     return st;
 }
@@ -298,21 +312,39 @@ done:
     return st;
 }
 
-/** Tile 0 writes the window before, or opens the output; the others encode pieces of this one. */
+/** The first tiles open the output, or write and finish the window before; the others encode
+ * pieces of the current one. */
+enum { TILE_WRITE, TILE_FINISH, TILE_PIECES };
+
 static opt_status run_tile(void *user, int64_t tile, int worker) {
     engine *e = user;
-    if (tile == 0) {
-        return e->previous != NULL ? write_window(e, e->previous) : open_output(e);
+    const window *before = e->previous;
+    if (tile == TILE_WRITE) {
+        return before != NULL ? write_window(e, before) : open_output(e);
     }
-    return encode_piece(e, &e->current->pieces[tile - 1], &e->scratch[worker]);
+    if (tile == TILE_FINISH) {
+        return before != NULL ? finish_window(e, before) : OPT_OK;
+    }
+    return encode_piece(e, &e->current->pieces[tile - TILE_PIECES], &e->scratch[worker]);
 }
 
 static int next_stage(const engine *e) { return e->plan->tensors[e->next_tensor].stage; }
 
+/** The piece goes on where the last chunk ends, or begins one of its own. */
+static void add_to_chunks(window *w, const piece *p, size_t tensor_off) {
+    chunk *last = w->n_chunks > 0 ? &w->chunks[w->n_chunks - 1] : NULL;
+    if (last != NULL && last->tensor == p->tensor) {
+        last->bytes += p->bytes;
+        return;
+    }
+    w->chunks[w->n_chunks++] =
+        (chunk){.tensor = p->tensor, .tensor_off = tensor_off, .off = p->off, .bytes = p->bytes};
+}
+
 /** Fills a window with the next tiles of the sequence; empty at the end. With calibration all are
  * of the stage that was entered. */
 static void fill_window(engine *e, window *w) {
-    w->n = 0;
+    w->n = w->n_chunks = 0;
     w->used = 0;
     while (w->n < WINDOW_PIECES && e->next_tensor < e->plan->n) {
         const opt_plan_tensor *t = &e->plan->tensors[e->next_tensor];
@@ -322,27 +354,19 @@ static void fill_window(engine *e, window *w) {
             (e->calibration != NULL && next_stage(e) != e->stage)) {
             break;
         }
-        w->pieces[w->n++] = (piece){.tensor = e->next_tensor,
-                                    .row0 = e->next_row,
-                                    .n_rows = rows,
-                                    .off = w->used,
-                                    .bytes = bytes};
+        piece *p = &w->pieces[w->n++];
+        *p = (piece){.tensor = e->next_tensor,
+                     .row0 = e->next_row,
+                     .n_rows = rows,
+                     .off = w->used,
+                     .bytes = bytes};
+        add_to_chunks(w, p, (size_t)e->next_row * t->row_bytes);
         w->used += bytes;
         e->done_bytes += (double)rows * (double)t->n_cols;
         e->next_row += rows;
         if (e->next_row >= t->n_rows) {
             e->next_row = 0;
             e->next_tensor++;
-        }
-    }
-}
-
-/** Gives back the pages of tensors that are finished. */
-static void drop_pages(const engine *e, const window *w) {
-    for (int i = 0; i < w->n; i++) {
-        const opt_plan_tensor *t = &e->plan->tensors[w->pieces[i].tensor];
-        if (w->pieces[i].row0 + w->pieces[i].n_rows >= t->n_rows) {
-            opt_source_dont_need(e->plan->model->source, t->weight->tensor);
         }
     }
 }
@@ -357,8 +381,7 @@ static opt_status run_windows(engine *e, const char *step) {
         }
         fill_window(e, w);
         e->current = w;
-        OPT_TRY(opt_parallel_for(e->plan->ctx, w->n + 1, run_tile, e));
-        drop_pages(e, w);
+        OPT_TRY(opt_parallel_for(e->plan->ctx, w->n + TILE_PIECES, run_tile, e));
         opt_progress(e->plan->ctx, step, e->done_bytes, e->total_bytes);
         if (w->n == 0) {
             break;

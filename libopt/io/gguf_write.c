@@ -277,6 +277,14 @@ opt_status opt_gguf_append(opt_gguf_writer *w, int64_t i, const void *data, size
     return opt_sink_append(w->sink, i, data, bytes);
 }
 
+opt_status opt_gguf_put(opt_gguf_writer *w, int64_t i, size_t off, const void *data, size_t bytes) {
+    return opt_sink_put(w->sink, i, off, data, bytes);
+}
+
+opt_status opt_gguf_account(opt_gguf_writer *w, int64_t i, const void *data, size_t bytes) {
+    return opt_sink_account(w->sink, i, data, bytes);
+}
+
 opt_status opt_gguf_commit(opt_gguf_writer *w) {
     opt_status st = OPT_OK;
     OPT_TRY(opt_sink_check_complete(w->sink));

@@ -38,6 +38,12 @@ OPT_MUST_USE opt_status opt_gguf_create(opt_ctx *ctx, const char *path, bool for
    any order, also from different threads (one thread a tensor at a time). */
 OPT_MUST_USE opt_status opt_gguf_append(opt_gguf_writer *w, int64_t i, const void *data,
                                         size_t bytes);
+/** The halves of opt_gguf_append: bytes of tensor i at an offset inside it, in any order and from
+ * any thread; and their part in its checksum, strictly in order. */
+OPT_MUST_USE opt_status opt_gguf_put(opt_gguf_writer *w, int64_t i, size_t off, const void *data,
+                                     size_t bytes);
+OPT_MUST_USE opt_status opt_gguf_account(opt_gguf_writer *w, int64_t i, const void *data,
+                                         size_t bytes);
 /** Every tensor complete? Then patches checksums, syncs, re-opens and compares checksums, renames.
  * Frees w always. */
 OPT_MUST_USE opt_status opt_gguf_commit(opt_gguf_writer *w);

@@ -112,19 +112,52 @@ done:
     return st;
 }
 
-opt_status opt_sink_append(opt_sink *sink, int64_t i, const void *data, size_t bytes) {
+/* The tensor i, if `bytes` at `off` lie inside it. */
+static opt_status find_room(const opt_sink *sink, int64_t i, size_t off, size_t bytes,
+                            opt_sink_tensor **out) {
     opt_status st = OPT_OK;
     OPT_REQUIRE(i >= 0 && i < sink->n, sink->ctx, OPT_ERR_BUG, sink->path,
                 "no tensor has number %lld", (long long)i);
     opt_sink_tensor *const t = &sink->tensors[i];
-    OPT_REQUIRE(bytes <= t->bytes - t->n_done, sink->ctx, OPT_ERR_BUG, sink->path,
-                "tensor '%s' gets %zu bytes at offset %zu; it has %zu", t->name, bytes, t->n_done,
+    OPT_REQUIRE(off <= t->bytes && bytes <= t->bytes - off, sink->ctx, OPT_ERR_BUG, sink->path,
+                "tensor '%s' gets %zu bytes at offset %zu; it has %zu", t->name, bytes, off,
                 t->bytes);
+    *out = t;
+done:
+    return st;
+}
+
+opt_status opt_sink_put(opt_sink *sink, int64_t i, size_t off, const void *data, size_t bytes) {
+    opt_status st = OPT_OK;
+    opt_sink_tensor *t = NULL;
+    OPT_TRY(find_room(sink, i, off, bytes, &t));
     if (bytes > 0) {
-        OPT_TRY(opt_outfile_pwrite(sink->file, t->off + t->n_done, data, bytes));
+        OPT_TRY(opt_outfile_pwrite(sink->file, t->off + off, data, bytes));
+    }
+done:
+    return st;
+}
+
+opt_status opt_sink_account(opt_sink *sink, int64_t i, const void *data, size_t bytes) {
+    opt_status st = OPT_OK;
+    opt_sink_tensor *t = NULL;
+    OPT_REQUIRE(i >= 0 && i < sink->n, sink->ctx, OPT_ERR_BUG, sink->path,
+                "no tensor has number %lld", (long long)i);
+    OPT_TRY(find_room(sink, i, sink->tensors[i].n_done, bytes, &t));
+    if (bytes > 0) {
         OPT_TRY(add_to_checksum(sink->ctx, t, data, bytes));
         t->n_done += bytes;
     }
+done:
+    return st;
+}
+
+opt_status opt_sink_append(opt_sink *sink, int64_t i, const void *data, size_t bytes) {
+    opt_status st = OPT_OK;
+    OPT_REQUIRE(i >= 0 && i < sink->n, sink->ctx, OPT_ERR_BUG, sink->path,
+                "no tensor has number %lld", (long long)i);
+    OPT_TRY(opt_sink_put(sink, i, sink->tensors[i].n_done, data, bytes));
+    OPT_TRY(opt_sink_account(sink, i, data, bytes));
 done:
     return st;
 }

@@ -15,7 +15,7 @@ typedef struct opt_sink_tensor {
     uint64_t off; /* in the file */
     size_t bytes;
     uint64_t checksum;    /* XXH3 of the bytes, once they are complete */
-    size_t n_done;        /* bytes appended so far */
+    size_t n_done;        /* bytes accounted for so far */
     opt_xxh3_state *hash; /* while between the first and the last byte */
 } opt_sink_tensor;
 
@@ -32,8 +32,13 @@ OPT_MUST_USE opt_status opt_sink_open(opt_ctx *ctx, const char *path, bool force
 /** Writes bytes that belong to no tensor. */
 OPT_MUST_USE opt_status opt_sink_write(opt_sink *sink, uint64_t off, const void *data,
                                        size_t bytes);
-/** Appends bytes of tensor i; different tensors from different threads. BUG when there are too
- * many. */
+/** Writes bytes of tensor i at an offset inside it: any order, any thread, each byte once. Its
+ * checksum follows with opt_sink_account. BUG behind the tensor's end. */
+OPT_MUST_USE opt_status opt_sink_put(opt_sink *sink, int64_t i, size_t off, const void *data,
+                                     size_t bytes);
+/** Adds bytes of tensor i to its checksum, strictly in order. BUG when there are too many. */
+OPT_MUST_USE opt_status opt_sink_account(opt_sink *sink, int64_t i, const void *data, size_t bytes);
+/** Both: appends bytes of tensor i; different tensors from different threads. */
 OPT_MUST_USE opt_status opt_sink_append(opt_sink *sink, int64_t i, const void *data, size_t bytes);
 /** BUG, naming the tensor, unless all tensors are complete. Their checksums are valid afterwards.
  */

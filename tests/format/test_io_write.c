@@ -250,6 +250,56 @@ static void test_gguf_write__tensors_may_come_from_threads(void **state) {
     scratch_remove(&s);
 }
 
+/* Bytes in any order, checksums in order: the file is that of appending. */
+static void test_gguf_write__puts_in_any_order(void **state) {
+    scratch s;
+    opt_gguf_decl decls[N_DECLS];
+    opt_gguf_writer *w = NULL;
+    uint8_t data[4096];
+    bytes a = {0};
+    bytes b = {0};
+    opt_ctx *const ctx = new_ctx(1);
+    (void)state;
+    scratch_new(&s);
+    make_decls(decls);
+    assert_int_equal(write_model(ctx, scratch_path(&s, "a.gguf"), NULL, 64, false), OPT_OK);
+    read_whole(s.path, &a);
+    assert_int_equal(
+        opt_gguf_create(ctx, scratch_path(&s, "b.gguf"), false, NULL, decls, N_DECLS, &w), OPT_OK);
+    for (int64_t t = 0; t < N_DECLS; t++) {
+        const size_t n = decl_bytes(&decls[t]);
+        const size_t half = n / 2;
+        for (size_t i = 0; i < n; i++) {
+            data[i] = byte_of(t, i);
+        }
+        assert_int_equal(opt_gguf_put(w, t, half, data + half, n - half), OPT_OK);
+        assert_int_equal(opt_gguf_account(w, t, data, n / 3), OPT_OK);
+        assert_int_equal(opt_gguf_account(w, t, data + n / 3, n - n / 3), OPT_OK);
+        assert_int_equal(opt_gguf_put(w, t, 0, data, half), OPT_OK);
+        assert_int_equal(opt_gguf_put(w, t, half, data, n - half + 1), OPT_ERR_BUG);
+        opt_ctx_clear_error(ctx);
+        assert_int_equal(opt_gguf_account(w, t, data, 1), OPT_ERR_BUG);
+        opt_ctx_clear_error(ctx);
+    }
+    assert_int_equal(opt_gguf_commit(w), OPT_OK);
+    read_whole(scratch_path(&s, "b.gguf"), &b);
+    assert_int_equal(a.n, b.n);
+    assert_memory_equal(a.data, b.data, a.n);
+    /* Bytes that were accounted for but not written do not pass for a file. */
+    assert_int_equal(
+        opt_gguf_create(ctx, scratch_path(&s, "b.gguf"), true, NULL, decls, N_DECLS, &w), OPT_OK);
+    for (int64_t t = 0; t < N_DECLS; t++) {
+        memset(data, 1, sizeof data);
+        assert_int_equal(opt_gguf_account(w, t, data, decl_bytes(&decls[t])), OPT_OK);
+    }
+    assert_int_equal(opt_gguf_commit(w), OPT_ERR_IO);
+    expect_error(ctx, "not written", OPT_ERR_IO, "does not read back as it was written");
+    free(a.data);
+    free(b.data);
+    opt_ctx_free(ctx);
+    scratch_remove(&s);
+}
+
 /* ---- damage ---- */
 
 /* Opens and verifies. */
@@ -570,6 +620,7 @@ int main(void) {
         cmocka_unit_test(test_gguf_write__predicts_the_size_exactly),
         cmocka_unit_test(test_gguf_write__same_bytes_for_same_content),
         cmocka_unit_test(test_gguf_write__tensors_may_come_from_threads),
+        cmocka_unit_test(test_gguf_write__puts_in_any_order),
         cmocka_unit_test(test_gguf_write__every_flipped_bit_is_found),
         cmocka_unit_test(test_gguf_write__damage_names_the_tensor),
         cmocka_unit_test(test_gguf_write__a_file_that_shrinks_is_noticed),
