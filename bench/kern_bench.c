@@ -345,6 +345,14 @@ static void bench_swiglu(opt_kern_swiglu_fn *fn, const row_info *row) {
     BENCH_WIDTHS(row, 12, fn(x, z, y, n), row->ref->swiglu(x, z, y, n));
 }
 
+static void bench_swiglu_grad(opt_kern_swiglu_grad_fn *fn, const row_info *row) {
+    BENCH_WIDTHS(row, 28, fn(x, z, x, y, y + n, n), row->ref->swiglu_grad(x, z, x, y, y + n, n));
+}
+
+static void bench_softmax(opt_kern_softmax_fn *fn, const row_info *row) {
+    BENCH_WIDTHS(row, 8, fn(x, n, 1.0F), row->ref->softmax(x, n, 1.0F));
+}
+
 static void bench_add(opt_kern_add_fn *fn, const row_info *row) {
     BENCH_WIDTHS(row, 12, fn(y, x, n), row->ref->add(y, x, n));
 }

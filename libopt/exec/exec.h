@@ -41,8 +41,13 @@ typedef struct opt_exec_op {
     opt_status (*prepare)(opt_session *s, opt_exec_node *x);
     /** Computes nodes x[0] .. x[n-1] for the run. Works in fixed tiles. */
     opt_status (*forward)(opt_session *s, opt_exec_node *x, int n, const opt_run *run);
-    /** Gradient of the inputs and weights; NULL: training cannot pass this op yet. */
-    opt_status (*reverse)(opt_session *s, opt_exec_node *x, int n, const opt_run *run);
+    /**
+     * Adds what the gradient of the node's output (grad_out) is worth to its inputs (grad_in) and
+     * weights (grad_w), those that are not NULL. The run is a whole sequence from position 0, or,
+     * at the logits, a piece of its rows. Works in fixed tiles, so the bits do not depend on the
+     * threads. NULL: training cannot pass this op yet.
+     */
+    opt_status (*reverse)(opt_session *s, opt_exec_node *x, const opt_run *run);
 } opt_exec_op;
 
 /** The table, terminated by NULL (exec/ops_table.c from exec/ops.def). */
@@ -57,6 +62,11 @@ struct opt_exec_node {
     const float *in[OPT_NODE_MAX_IN]; /* [n_batch, in_width]; NULL for token ids */
     int64_t in_width[OPT_NODE_MAX_IN];
     float *out; /* [n_batch, node->width] */
+
+    /* Sessions with a reverse pass; NULL where nobody wants the gradient. */
+    float *grad_out;                     /* [n_batch, node->width] */
+    float *grad_in[OPT_NODE_MAX_IN];     /* [n_batch, in_width] */
+    float *grad_w[OPT_NODE_MAX_WEIGHTS]; /* of the weight's shape, the caller's */
 };
 
 /** First row of input i for the run. */
@@ -64,12 +74,18 @@ static inline const float *opt_exec_in(const opt_exec_node *x, int i, const opt_
     return x->in[i] + run->row0 * x->in_width[i];
 }
 
+/** The same of a gradient that is wanted. */
+static inline float *opt_exec_grad_in(const opt_exec_node *x, int i, const opt_run *run) {
+    return x->grad_in[i] + run->row0 * x->in_width[i];
+}
+
 /* ---- for prepare ---- */
 
 /** Zeroed memory that lives as long as the session and counts as its own. NULL with a recorded
  * error. */
 void *opt_exec_alloc(opt_session *s, size_t n, size_t size);
-/** A vector weight (norm, bias) in f32; *out is NULL where the node has none. */
+/** A vector weight (norm, bias) in f32; *out is NULL where the node has none. An f32 tensor is used
+ * where it lies, so that a step of training changes it. */
 OPT_MUST_USE opt_status opt_exec_vector(opt_session *s, const opt_exec_node *x, int weight,
                                         const float **out);
 /** Makes sure that every worker has this much scratch during forward. */
@@ -99,6 +115,9 @@ opt_ctx *opt_exec_ctx(const opt_session *s);
 const opt_model *opt_exec_model(const opt_session *s);
 const opt_kern *opt_exec_kern(const opt_session *s);
 bool opt_exec_is_exact(const opt_session *s);
+/** Whether the session has a reverse pass: then all outputs are kept, and inputs are where they
+ * were in the forward pass. */
+bool opt_exec_reverses(const opt_session *s);
 int64_t opt_exec_n_batch(const opt_session *s);
 /** Cache of an attention node; bound to its memory when forward is called. */
 const opt_cache *opt_exec_cache(const opt_session *s, int idx);

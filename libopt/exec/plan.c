@@ -1,5 +1,7 @@
 #include "exec/plan.h"
 
+#include <limits.h>
+
 #include "base/num.h"
 
 static bool reads_any_of(const opt_node *node, int first, int n) {
@@ -129,8 +131,8 @@ static bool plan_steps(planner *p, const opt_model *m, const opt_step *steps, in
 }
 
 opt_status opt_plan_buffers(opt_ctx *ctx, const opt_model *m, const opt_exec_node *nodes,
-                            const opt_step *steps, int n_steps, int64_t n_batch, size_t *off,
-                            size_t *bytes) {
+                            const opt_step *steps, int n_steps, int64_t n_batch, bool keep,
+                            size_t *off, size_t *bytes) {
     opt_status st = OPT_OK;
     int *last_step = opt_alloc_array(ctx, (size_t)m->n_nodes, sizeof *last_step);
     live_block *live = opt_alloc_array(ctx, (size_t)m->n_nodes, sizeof *live);
@@ -138,9 +140,9 @@ opt_status opt_plan_buffers(opt_ctx *ctx, const opt_model *m, const opt_exec_nod
     OPT_TRY_PTR(live);
     for (int s = 0; s < n_steps; s++) {
         for (int i = steps[s].first; i < steps[s].first + steps[s].n; i++) {
-            last_step[i] = s;
+            last_step[i] = keep ? INT_MAX : s;
             for (int j = 0; j < m->nodes[i].n_in; j++) {
-                if (m->nodes[i].in[j] != OPT_NODE_TOKENS) {
+                if (m->nodes[i].in[j] != OPT_NODE_TOKENS && !keep) {
                     last_step[m->nodes[i].in[j]] = s;
                 }
             }
@@ -151,6 +153,50 @@ opt_status opt_plan_buffers(opt_ctx *ctx, const opt_model *m, const opt_exec_nod
     OPT_REQUIRE(plan_steps(&p, m, steps, n_steps), ctx, OPT_ERR_MEMORY, m->name,
                 "the activations of %lld tokens do not fit in the address space",
                 (long long)n_batch);
+    *bytes = p.peak;
+done:
+    opt_free(ctx, live);
+    opt_free(ctx, last_step);
+    return st;
+}
+
+/* Places the gradients that node i adds to and nobody behind it has added to. Time runs backwards:
+ * step n_nodes - 1 - i. */
+static bool place_inputs(planner *p, const opt_model *m, int i) {
+    for (int j = 0; j < m->nodes[i].n_in; j++) {
+        const int from = m->nodes[i].in[j];
+        size_t bytes = 0;
+        if (from == OPT_NODE_TOKENS || p->last_step[from] < 0 || p->off[from] != SIZE_MAX) {
+            continue;
+        }
+        if (!buffer_bytes(p->n_batch, m->nodes[from].width, &bytes) || !place(p, from, bytes)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+opt_status opt_plan_gradients(opt_ctx *ctx, const opt_model *m, const opt_exec_node *nodes,
+                              const bool *needs, int64_t n_batch, size_t *off, size_t *bytes) {
+    opt_status st = OPT_OK;
+    int *last_step = opt_alloc_array(ctx, (size_t)m->n_nodes, sizeof *last_step);
+    live_block *live = opt_alloc_array(ctx, (size_t)m->n_nodes, sizeof *live);
+    OPT_TRY_PTR(last_step);
+    OPT_TRY_PTR(live);
+    planner p = {
+        .nodes = nodes, .n_batch = n_batch, .last_step = last_step, .live = live, .off = off};
+    for (int i = 0; i < m->n_nodes; i++) {
+        last_step[i] = needs[i] && i != m->logits ? m->n_nodes - 1 - i : -1;
+        off[i] = SIZE_MAX;
+    }
+    for (int i = m->n_nodes - 1; i >= 0; i--) {
+        drop_dead(&p, m->n_nodes - 1 - i);
+        if (needs[i]) {
+            OPT_REQUIRE(place_inputs(&p, m, i), ctx, OPT_ERR_MEMORY, m->name,
+                        "the gradients of %lld tokens do not fit in the address space",
+                        (long long)n_batch);
+        }
+    }
     *bytes = p.peak;
 done:
     opt_free(ctx, live);

@@ -22,6 +22,8 @@ const opt_kern *opt_exec_kern(const opt_session *s) { return s->kern; }
 
 bool opt_exec_is_exact(const opt_session *s) { return s->exact; }
 
+bool opt_exec_reverses(const opt_session *s) { return s->trains != NULL; }
+
 int64_t opt_exec_n_batch(const opt_session *s) { return s->n_batch; }
 
 const opt_exec_node *opt_exec_node_at(const opt_session *s, int idx) { return &s->nodes[idx]; }
@@ -53,6 +55,10 @@ opt_status opt_exec_vector(opt_session *s, const opt_exec_node *x, int weight, c
         *out = NULL;
         return OPT_OK;
     }
+    if (w->tensor->format == &opt_format_f32 && (uintptr_t)w->tensor->data % sizeof(float) == 0) {
+        *out = (const float *)(const void *)w->tensor->data;
+        return OPT_OK;
+    }
     float *values = opt_exec_alloc(s, (size_t)w->dims[0], sizeof *values);
     if (values == NULL) {
         return OPT_ERR_MEMORY;
@@ -68,7 +74,7 @@ opt_status opt_exec_for(opt_session *s, int64_t n_tiles, opt_tile_fn fn, void *u
 
 /* ---- making a session ---- */
 
-static const opt_exec_op *find_row(const opt_op *op) {
+const opt_exec_op *opt_exec_row_of(const opt_op *op) {
     for (size_t i = 0; opt_exec_ops[i] != NULL; i++) {
         if (opt_exec_ops[i]->op == op) {
             return opt_exec_ops[i];
@@ -85,7 +91,7 @@ static opt_status bind_nodes(opt_session *s) {
         opt_exec_node *x = &s->nodes[i];
         x->node = &m->nodes[i];
         x->idx = i;
-        x->row = find_row(x->node->op);
+        x->row = opt_exec_row_of(x->node->op);
         OPT_REQUIRE(x->row != NULL, s->ctx, OPT_ERR_UNSUPPORTED, x->node->name,
                     "op %s cannot be executed", x->node->op->name);
         for (int j = 0; j < x->node->n_in; j++) {
@@ -128,8 +134,8 @@ static opt_status shape_caches(opt_session *s) {
 
 /* Offsets of everything in the one block. */
 typedef struct block_layout {
-    size_t cache, activations, act, scratch, logits, total;
-    size_t cache_bytes, activation_bytes;
+    size_t cache, activations, act, scratch, logits, grads, grad_logits, total;
+    size_t cache_bytes, activation_bytes, grad_bytes;
 } block_layout;
 
 static bool append(size_t *total, size_t bytes, size_t *off) {
@@ -154,7 +160,9 @@ static bool lay_out(const opt_session *s, int n_workers, block_layout *l) {
            append(&l->total, caches, &l->cache) &&
            append(&l->total, l->activation_bytes, &l->activations) &&
            append(&l->total, act, &l->act) && append(&l->total, scratch, &l->scratch) &&
-           append(&l->total, (size_t)logits, &l->logits);
+           append(&l->total, (size_t)logits, &l->logits) &&
+           append(&l->total, l->grad_bytes, &l->grads) &&
+           append(&l->total, s->trains != NULL ? (size_t)logits : 0, &l->grad_logits);
 }
 
 static void bind_block(opt_session *s, const block_layout *l, const size_t *off) {
@@ -168,6 +176,8 @@ static void bind_block(opt_session *s, const block_layout *l, const size_t *off)
     opt_act_bind(&s->act, s->n_batch, base + l->act);
     s->scratch = (uint8_t *)base + l->scratch;
     s->logits = (float *)(void *)(base + l->logits);
+    s->grads = (float *)(void *)(base + l->grads);
+    s->grad_logits = (float *)(void *)(base + l->grad_logits);
     char *activations = base + l->activations;
     for (int i = 0; i < s->model->n_nodes; i++) {
         s->nodes[i].out =
@@ -190,19 +200,27 @@ static opt_status allocate(opt_session *s) {
     OPT_TRY_PTR(off);
     OPT_TRY_PTR(s->steps = opt_exec_alloc(s, (size_t)m->n_nodes, sizeof *s->steps));
     opt_plan_steps(s->nodes, m->n_nodes, s->steps, &s->n_steps);
-    OPT_TRY(opt_plan_buffers(s->ctx, m, s->nodes, s->steps, s->n_steps, s->n_batch, off,
-                             &l.activation_bytes));
+    OPT_TRY(opt_plan_buffers(s->ctx, m, s->nodes, s->steps, s->n_steps, s->n_batch,
+                             s->trains != NULL, off, &l.activation_bytes));
+    if (s->trains != NULL) {
+        OPT_TRY_PTR(s->grad_off = opt_exec_alloc(s, (size_t)m->n_nodes, sizeof *s->grad_off));
+        OPT_TRY(opt_plan_gradients(s->ctx, m, s->nodes, s->needs_grad, s->n_batch, s->grad_off,
+                                   &l.grad_bytes));
+    }
     OPT_TRY(shape_caches(s));
     OPT_REQUIRE(lay_out(s, opt_ctx_n_threads(s->ctx), &l), s->ctx, OPT_ERR_MEMORY, m->name,
                 "a context of %" PRId64 " positions does not fit in the address space", s->n_ctx);
-    OPT_REQUIRE(limit == 0 || l.total <= limit, s->ctx, OPT_ERR_MEMORY, m->name,
-                "%zu bytes needed to run it (%zu for the cache of %" PRId64
-                " positions, %zu for the activations of %" PRId64 " tokens), but %" PRIu64
-                " are allowed",
-                l.total, l.cache_bytes, s->n_ctx, l.activation_bytes, s->n_batch, limit);
+    OPT_REQUIRE(
+        limit == 0 || l.total <= limit, s->ctx, OPT_ERR_MEMORY, m->name,
+        "%zu bytes needed to run it (%zu for the cache of %" PRId64
+        " positions, %zu for the activations of %" PRId64 " tokens), but %" PRIu64 " are allowed",
+        l.total, l.cache_bytes, s->n_ctx, l.activation_bytes + l.grad_bytes, s->n_batch, limit);
     OPT_TRY_PTR(s->block = opt_alloc(s->ctx, l.total));
     s->bytes += l.total;
     bind_block(s, &l, off);
+    if (s->trains != NULL) {
+        opt_reverse_bind(s);
+    }
 done:
     opt_free(s->ctx, off);
     return st;
@@ -223,7 +241,8 @@ static opt_status set_options(opt_session *s, const opt_session_options *options
     const int64_t rows = own_rows ? options->n_logits : LOGITS_BYTES / row_bytes;
     s->logits_rows = opt_max_i64(1, opt_min_i64(s->n_batch, rows));
     s->capture_node = -1;
-    return OPT_OK;
+    return options != NULL && options->reverse != NULL ? opt_reverse_prepare(s, options->reverse)
+                                                       : OPT_OK;
 }
 
 opt_status opt_session_new(opt_ctx *ctx, const opt_model *model, const opt_session_options *options,

@@ -15,11 +15,20 @@ typedef enum opt_compute {
     OPT_COMPUTE_EXACT /**< f32 activations and cache everywhere: what verification uses */
 } opt_compute;
 
+/** What gradients are wanted of. */
+typedef struct opt_reverse_options {
+    const bool *weights; /**< [model->n_weights], copied */
+    bool input;          /**< of the rows of an opt_op_feed node */
+} opt_reverse_options;
+
 typedef struct opt_session_options {
     opt_compute compute;
     int64_t n_ctx;    /**< positions of the cache; 0: the model's training context */
     int64_t n_batch;  /**< tokens that run through the graph at once; 0: 512 */
     int64_t n_logits; /**< rows of logits that the callback gets at once; 0: what fits in 16 MiB */
+    /** Not NULL: the session can be run in reverse (exec/reverse.h). It computes exactly, and holds
+     * all activations of n_batch tokens and their gradients. */
+    const opt_reverse_options *reverse;
 } opt_session_options;
 
 /** Plans the memory, allocates it, binds kernels. Errors: MEMORY (with the bytes needed),

@@ -6,6 +6,7 @@
 #include "exec/cache.h"
 #include "exec/exec.h"
 #include "exec/plan.h"
+#include "exec/reverse.h"
 
 /** Activations in int8, of one producer's rows at a time. */
 typedef struct opt_act_buffer {
@@ -38,11 +39,22 @@ struct opt_session {
     void *block;    /* the one allocation behind caches, activations, scratch and logits */
     uint64_t bytes; /* block and what the ops hold */
 
+    /* Sessions with a reverse pass. */
+    bool *trains;       /* [model->n_weights], or NULL: no reverse pass */
+    bool *needs_grad;   /* [model->n_nodes]: whether the gradient of its output is wanted */
+    bool input_grad;    /* of opt_op_feed nodes */
+    size_t *grad_off;   /* [model->n_nodes] into `grads`; SIZE_MAX: none */
+    float *grads;       /* gradients of outputs */
+    float *grad_logits; /* [logits_rows, width of the logits] */
+
     int64_t n_int8, n_f32;
     opt_capture_fn capture;
     void *capture_user;
     int capture_node; /* -1: every node */
 };
+
+/** The row of an op; NULL if it cannot be executed. */
+const opt_exec_op *opt_exec_row_of(const opt_op *op);
 
 /** Sizes of the quantized activations, and their pointers into a block. */
 bool opt_act_bytes(const opt_act_buffer *act, int64_t n_batch, size_t *out);

@@ -116,8 +116,8 @@ typedef void opt_kern_linear_f32_fn(const float *w, int64_t ldw, const float *x,
                                     float *y, int64_t ldy, int64_t n_rows, int64_t n_tokens,
                                     int64_t k);
 /**
- * The same on stored rows (n_rows rows of row_bytes), for few tokens: bit-identical to decoding the
- * rows and calling linear_f32 of the same table, without the detour through memory.
+ * The same on stored rows (n_rows rows of row_bytes), for few tokens: bit-identical to decoding
+ * the rows and calling linear_f32 of the same table, without the detour through memory.
  */
 typedef void opt_kern_linear_direct_fn(const opt_kspec *s, const void *w, size_t row_bytes,
                                        const float *x, int64_t ldx, float *y, int64_t ldy,
@@ -182,6 +182,14 @@ typedef void opt_kern_rope_fn(float *x, const float *cos, const float *sin, int6
                               bool halves);
 /** y[i] = silu(gate[i]) * up[i]; silu(z) = z / (1 + exp(-z)). y may be gate or up. */
 typedef void opt_kern_swiglu_fn(const float *gate, const float *up, float *y, int64_t n);
+/**
+ * Reverse of swiglu: adds to d_gate [n] and d_up [n] what a gradient dy [n] of y is worth to them.
+ * With s = 1 / (1 + exp(-gate)): d_gate += dy up s (1 + gate (1 - s)), d_up += dy gate s.
+ */
+typedef void opt_kern_swiglu_grad_fn(const float *gate, const float *up, const float *dy,
+                                     float *d_gate, float *d_up, int64_t n);
+/** x[i] = exp(scale x[i]) / sum_j exp(scale x[j]), n >= 1 elements in place. */
+typedef void opt_kern_softmax_fn(float *x, int64_t n, float scale);
 /** y[i] += x[i]. */
 typedef void opt_kern_add_fn(float *y, const float *x, int64_t n);
 /** Queries that attend to the same keys and values: tokens of one head, or heads of one group. */
@@ -253,6 +261,8 @@ typedef struct opt_kern {
     opt_kern_rms_norm_fn *rms_norm;
     opt_kern_rope_fn *rope;
     opt_kern_swiglu_fn *swiglu;
+    opt_kern_swiglu_grad_fn *swiglu_grad;
+    opt_kern_softmax_fn *softmax;
     opt_kern_add_fn *add;
     opt_kern_attend_f32_fn *attend_f32;
     opt_kern_attend_f16_fn *attend_f16;

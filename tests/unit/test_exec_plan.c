@@ -94,8 +94,8 @@ static size_t plan_and_check(graph *g, int64_t n_batch, int *n_steps) {
     opt_step steps[MAX_NODES];
     size_t off[MAX_NODES], bytes = 0;
     opt_plan_steps(g->x, g->m.n_nodes, steps, n_steps);
-    assert_int_equal(opt_plan_buffers(ctx, &g->m, g->x, steps, *n_steps, n_batch, off, &bytes),
-                     OPT_OK);
+    assert_int_equal(
+        opt_plan_buffers(ctx, &g->m, g->x, steps, *n_steps, n_batch, false, off, &bytes), OPT_OK);
     check_plan(g, steps, *n_steps, off, bytes, n_batch);
     opt_ctx_free(ctx);
     return bytes;
@@ -191,7 +191,7 @@ static void test_exec_plan__overflow_is_an_error(void **state) {
     add_node(&g, &plain, INT64_MAX / 8, OPT_NODE_TOKENS, -1);
     add_node(&g, &plain, 8, 0, -1);
     opt_plan_steps(g.x, g.m.n_nodes, steps, &n_steps);
-    assert_int_equal(opt_plan_buffers(ctx, &g.m, g.x, steps, n_steps, 512, off, &bytes),
+    assert_int_equal(opt_plan_buffers(ctx, &g.m, g.x, steps, n_steps, 512, false, off, &bytes),
                      OPT_ERR_MEMORY);
     assert_error(ctx, OPT_ERR_MEMORY, "graph", "512 tokens do not fit");
     opt_ctx_free(ctx);

@@ -34,5 +34,28 @@ static opt_status forward(opt_session *s, opt_exec_node *x, int n, const opt_run
     return opt_exec_for(s, opt_ceil_div(run->n_tokens, job.tile), add_tile, &job);
 }
 
+static opt_status reverse_tile(void *user, int64_t tile, int worker) {
+    const add_job *job = user;
+    const opt_exec_node *x = job->x;
+    const int64_t width = x->node->width;
+    (void)worker;
+    const int64_t begin = tile * job->tile,
+                  end = opt_min_i64(job->run->n_tokens, begin + job->tile);
+    for (int i = 0; i < 2; i++) {
+        if (x->grad_in[i] != NULL) {
+            job->kern->add(opt_exec_grad_in(x, i, job->run) + begin * width,
+                           x->grad_out + begin * width, (end - begin) * width);
+        }
+    }
+    return OPT_OK;
+}
+
+static opt_status reverse(opt_session *s, opt_exec_node *x, const opt_run *run) {
+    add_job job = {
+        .x = x, .kern = opt_exec_kern(s), .run = run, .tile = opt_exec_token_tile(x->node->width)};
+    return opt_exec_for(s, opt_ceil_div(run->n_tokens, job.tile), reverse_tile, &job);
+}
+
 extern const opt_exec_op opt_exec_add;
-const opt_exec_op opt_exec_add = {.op = &opt_op_add, .in_place = true, .forward = forward};
+const opt_exec_op opt_exec_add = {
+    .op = &opt_op_add, .in_place = true, .forward = forward, .reverse = reverse};

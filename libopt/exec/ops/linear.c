@@ -10,8 +10,10 @@ enum {
     PREFILL_TOKENS =
         128, /* of a tile; more would not fit in the second-level cache beside the weights */
     FEW_TOKENS = 8,
-    DIRECT_TOKENS = 4,        /* decoding inside the product pays off up to here */
-    SCRATCH_BYTES = 256 << 10 /* weights decoded at once */
+    DIRECT_TOKENS = 4,         /* decoding inside the product pays off up to here */
+    SCRATCH_BYTES = 256 << 10, /* weights decoded at once */
+    REVERSE_TOKENS = 64,       /* of a tile, and of one product of the gradient of weights */
+    REVERSE_ROWS = 64
 };
 
 /* How a weight is multiplied. */
@@ -183,6 +185,71 @@ static opt_status forward(opt_session *s, opt_exec_node *x, int n, const opt_run
     return opt_exec_for(s, n_tiles, linear_tile, &job);
 }
 
+/* Rows of weights as f32: where they lie, or decoded to the scratch. */
+static const float *float_rows(const linear_job *job, const linear_state *l, int64_t row0,
+                               int64_t n, int worker) {
+    if (l->mode == MODE_F32) {
+        return (const float *)(const void *)(l->w->data + (size_t)row0 * l->row_bytes);
+    }
+    float *rows = opt_exec_scratch(job->s, worker);
+    opt_tensor_decode_rows(l->w, opt_exec_kern(job->s), row0, n, rows);
+    return rows;
+}
+
+/* dx = dy w for some tokens: rows of w in order, some at a time. */
+static opt_status input_tile(void *user, int64_t tile, int worker) {
+    const linear_job *job = user;
+    const opt_exec_node *x = job->x;
+    const linear_state *l = x->state;
+    const int64_t t0 = tile * REVERSE_TOKENS;
+    const int64_t n_tokens = opt_min_i64(REVERSE_TOKENS, job->run->n_tokens - t0);
+    const int64_t step = l->mode == MODE_F32 ? REVERSE_ROWS : l->decode_rows;
+    float *dx = opt_exec_grad_in(x, 0, job->run) + t0 * l->n_in;
+    for (int64_t r = 0; r < l->n_out; r += step) {
+        const int64_t n = opt_min_i64(step, l->n_out - r);
+        opt_exec_kern(job->s)->gemm_add_f32(x->grad_out + t0 * l->n_out + r, l->n_out, 1,
+                                            float_rows(job, l, r, n, worker), l->n_in, dx, l->n_in,
+                                            n_tokens, l->n_in, n);
+    }
+    return OPT_OK;
+}
+
+/* dw = dy^T x and db = sum of dy for some rows of weights: tokens in order, some at a time. */
+static opt_status weight_tile(void *user, int64_t tile, int worker) {
+    const linear_job *job = user;
+    const opt_exec_node *x = job->x;
+    const linear_state *l = x->state;
+    const float *in = opt_exec_in(x, 0, job->run);
+    (void)worker;
+    const int64_t r0 = tile * REVERSE_ROWS;
+    const int64_t n_rows = opt_min_i64(REVERSE_ROWS, l->n_out - r0);
+    for (int64_t t = 0; x->grad_w[0] != NULL && t < job->run->n_tokens; t += REVERSE_TOKENS) {
+        const int64_t n = opt_min_i64(REVERSE_TOKENS, job->run->n_tokens - t);
+        opt_exec_kern(job->s)->gemm_add_f32(x->grad_out + t * l->n_out + r0, 1, l->n_out,
+                                            in + t * l->n_in, l->n_in, x->grad_w[0] + r0 * l->n_in,
+                                            l->n_in, n_rows, l->n_in, n);
+    }
+    for (int64_t t = 0; x->grad_w[1] != NULL && t < job->run->n_tokens; t++) {
+        opt_exec_kern(job->s)->add(x->grad_w[1] + r0, x->grad_out + t * l->n_out + r0, n_rows);
+    }
+    return OPT_OK;
+}
+
+static opt_status reverse(opt_session *s, opt_exec_node *x, const opt_run *run) {
+    linear_job job = {.s = s, .x = x, .n = 1, .run = run};
+    opt_status st = OPT_OK;
+    if (x->grad_in[0] != NULL) {
+        st = opt_exec_for(s, opt_ceil_div(run->n_tokens, REVERSE_TOKENS), input_tile, &job);
+    }
+    if (st == OPT_OK && (x->grad_w[0] != NULL || x->grad_w[1] != NULL)) {
+        st = opt_exec_for(s, opt_ceil_div(x->node->width, REVERSE_ROWS), weight_tile, &job);
+    }
+    return st;
+}
+
 extern const opt_exec_op opt_exec_linear;
-const opt_exec_op opt_exec_linear = {
-    .op = &opt_op_linear, .joins = joins, .prepare = prepare, .forward = forward};
+const opt_exec_op opt_exec_linear = {.op = &opt_op_linear,
+                                     .joins = joins,
+                                     .prepare = prepare,
+                                     .forward = forward,
+                                     .reverse = reverse};

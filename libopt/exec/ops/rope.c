@@ -34,6 +34,9 @@ static void set_freqs(const opt_node *node, float *freq, int64_t half) {
 }
 
 static opt_status prepare(opt_session *s, opt_exec_node *x) {
+    if (opt_exec_reverses(s)) {
+        opt_exec_need_scratch(s, (size_t)(x->node->width + x->node->p.rope.n_rot) * sizeof(float));
+    }
     for (int i = 0; i < x->idx; i++) {
         const opt_exec_node *other = opt_exec_node_at(s, i);
         if (other->row == x->row && same_rope(other->node, x->node)) {
@@ -64,6 +67,7 @@ static bool joins(const opt_exec_node *first, const opt_exec_node *next) {
 
 typedef struct rope_job {
     const opt_exec_node *x; /* [n] */
+    const opt_session *s;
     const rope_table *table;
     const opt_kern *kern;
     const opt_run *run;
@@ -125,7 +129,7 @@ static opt_status rope_tile(void *user, int64_t tile, int worker) {
 }
 
 static opt_status forward(opt_session *s, opt_exec_node *x, int n, const opt_run *run) {
-    rope_job job = {.x = x, .table = x->state, .kern = opt_exec_kern(s), .run = run};
+    rope_job job = {.x = x, .s = s, .table = x->state, .kern = opt_exec_kern(s), .run = run};
     opt_status st = fill_table(s, &job, x->state);
     if (st != OPT_OK) {
         return st;
@@ -141,6 +145,46 @@ static opt_status forward(opt_session *s, opt_exec_node *x, int n, const opt_run
     return st;
 }
 
+/* The transpose of a rotation turns the other way. */
+static opt_status reverse_tile(void *user, int64_t tile, int worker) {
+    const rope_job *job = user;
+    const opt_exec_node *x = job->x;
+    const rope_table *table = job->table;
+    const int64_t width = x->node->width, head_dim = x->node->p.rope.head_dim;
+    float *row = opt_exec_scratch(job->s, worker), *minus_sin = row + width;
+    const int64_t begin = tile * job->tile;
+    const int64_t end = opt_min_i64(job->run->n_tokens, begin + job->tile);
+    for (int64_t t = begin; t < end; t++) {
+        memcpy(row, x->grad_out + t * width, (size_t)width * sizeof *row);
+        for (int64_t i = 0; i < table->half; i++) {
+            minus_sin[i] = -table->sin[t * table->half + i];
+        }
+        for (int64_t at = 0; at < width; at += head_dim) {
+            job->kern->rope(row + at, table->cos + t * table->half, minus_sin, 2 * table->half,
+                            x->node->p.rope.halves);
+        }
+        job->kern->add(opt_exec_grad_in(x, 0, job->run) + t * width, row, width);
+    }
+    return OPT_OK;
+}
+
+static opt_status reverse(opt_session *s, opt_exec_node *x, const opt_run *run) {
+    rope_job job = {.x = x, .s = s, .table = x->state, .kern = opt_exec_kern(s), .run = run};
+    if (x->grad_in[0] == NULL) {
+        return OPT_OK;
+    }
+    const opt_status st = fill_table(s, &job, x->state);
+    if (st != OPT_OK) {
+        return st;
+    }
+    job.tile = opt_exec_token_tile(x->node->width);
+    return opt_exec_for(s, opt_ceil_div(run->n_tokens, job.tile), reverse_tile, &job);
+}
+
 extern const opt_exec_op opt_exec_rope;
-const opt_exec_op opt_exec_rope = {
-    .op = &opt_op_rope, .in_place = true, .joins = joins, .prepare = prepare, .forward = forward};
+const opt_exec_op opt_exec_rope = {.op = &opt_op_rope,
+                                   .in_place = true,
+                                   .joins = joins,
+                                   .prepare = prepare,
+                                   .forward = forward,
+                                   .reverse = reverse};

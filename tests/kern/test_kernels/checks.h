@@ -40,6 +40,8 @@ void check_round_scalar(opt_kern_round_scalar_fn *fn, const row_info *row);
 void check_rms_norm(opt_kern_rms_norm_fn *fn, const row_info *row);
 void check_rope(opt_kern_rope_fn *fn, const row_info *row);
 void check_swiglu(opt_kern_swiglu_fn *fn, const row_info *row);
+void check_swiglu_grad(opt_kern_swiglu_grad_fn *fn, const row_info *row);
+void check_softmax(opt_kern_softmax_fn *fn, const row_info *row);
 void check_add(opt_kern_add_fn *fn, const row_info *row);
 void check_attend_f32(opt_kern_attend_f32_fn *fn, const row_info *row);
 void check_attend_f16(opt_kern_attend_f16_fn *fn, const row_info *row);
