@@ -79,8 +79,9 @@ typedef enum opt_ppl_convention {
 typedef struct opt_eval_options {
     const char *text;
     size_t text_bytes;
-    int64_t ctx;       /**< window length; 0: 512 */
-    int64_t n_windows; /**< 0: all */
+    const char *text_name; /**< for messages: the path; NULL: "text" */
+    int64_t ctx;           /**< window length; 0: 512 */
+    int64_t n_windows;     /**< 0: all */
     opt_ppl_convention convention;
     opt_bos bos;
 } opt_eval_options;
@@ -108,7 +109,8 @@ typedef struct opt_compare_result {
     opt_mean kld; /**< KL(reference || model) in nats, per token */
     double kld_median, kld_p90, kld_p95, kld_p99, kld_p999, kld_max;
     opt_mean same_top1; /**< fraction of tokens whose most likely next token agrees */
-    opt_mean delta_p;   /**< change of the true token's probability */
+    double same_top1_low, same_top1_high; /**< its 95 % interval (Wilson 1927) */
+    opt_mean delta_p;                     /**< change of the true token's probability */
     double delta_p_rms;
     double ppl_reference, ppl_model;
     opt_mean

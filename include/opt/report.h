@@ -25,6 +25,9 @@ typedef struct opt_gate {
     opt_verdict verdict;
 } opt_gate;
 
+/** Scored tokens that a gate needs: below, an interval from their standard error says little. */
+#define OPT_GATE_MIN_TOKENS 100
+
 /** Fills `gate` for a value with 95 % interval [low, high]. */
 void opt_gate_set(opt_gate *gate, const char *name, double limit, bool at_least, double value,
                   double low, double high);
@@ -40,7 +43,9 @@ typedef struct opt_report {
 
     const opt_quantize_result *quantize; /**< of quantize and pack */
     const opt_generate_result *generate;
-    const char *generated_text; /**< [generated_bytes] */
+    const char *prompt_text; /**< [prompt_bytes] */
+    size_t prompt_bytes;
+    const char *generated_text; /**< [generated_bytes], without the prompt */
     size_t generated_bytes;
     const opt_ppl_result *perplexity;
     const opt_compare_result *compare;

@@ -17,6 +17,16 @@ void opt_stats_mean(const double *x, int64_t n, double *mean, double *std_error)
     *std_error = n > 1 ? sqrt(squares / (double)(n - 1) / (double)n) : 0.0;
 }
 
+void opt_stats_wilson(double share, int64_t n, double z, double *low, double *high) {
+    const double trials = (double)n;
+    const double shrink = 1 + z * z / trials;
+    const double center = (share + z * z / (2 * trials)) / shrink;
+    const double half =
+        z * sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / shrink;
+    *low = share > 0 ? fmax(0, center - half) : 0; /* exact ends, whatever was rounded */
+    *high = share < 1 ? fmin(1, center + half) : 1;
+}
+
 static int compare_doubles(const void *a, const void *b) {
     const double x = *(const double *)a;
     const double y = *(const double *)b;

@@ -10,6 +10,13 @@
  */
 void opt_stats_mean(const double *x, int64_t n, double *mean, double *std_error);
 
+/**
+ * Interval of a share of n > 0 trials: the score interval of Wilson (1927), with
+ * z standard deviations of a normal distribution. Unlike share +- z * error it is never empty and
+ * stays within 0 and 1, also when all trials agree.
+ */
+void opt_stats_wilson(double share, int64_t n, double z, double *low, double *high);
+
 /** Sorts x[n] in increasing order, for opt_stats_percentile. */
 void opt_stats_sort(double *x, int64_t n);
 

@@ -3,8 +3,9 @@
 #include <inttypes.h>
 #include <string.h>
 
-opt_status opt_windows_make(opt_ctx *ctx, const int32_t *tokens, int64_t n_tokens, int64_t window,
-                            int64_t n_windows, int64_t first_row, int32_t bos, opt_windows *out) {
+opt_status opt_windows_make(opt_ctx *ctx, const char *name, const int32_t *tokens, int64_t n_tokens,
+                            int64_t window, int64_t n_windows, int64_t first_row, int32_t bos,
+                            opt_windows *out) {
     if (window < 2) {
         return opt_fail(ctx, OPT_ERR_USAGE, "ctx",
                         "a window of %" PRId64 " tokens predicts nothing; use at least 2", window);
@@ -15,9 +16,9 @@ opt_status opt_windows_make(opt_ctx *ctx, const int32_t *tokens, int64_t n_token
     }
     const int64_t available = n_tokens / window;
     if (available < 1 || n_windows > available) {
-        return opt_fail(ctx, OPT_ERR_USAGE, "text",
-                        "the text has %" PRId64 " tokens, enough for %" PRId64
-                        " windows of %" PRId64 "; asked for %" PRId64,
+        return opt_fail(ctx, OPT_ERR_USAGE, name,
+                        "has %" PRId64 " tokens, enough for %" PRId64 " windows of %" PRId64
+                        "; asked for %" PRId64,
                         n_tokens, available, window, n_windows > 0 ? n_windows : 1);
     }
     *out = (opt_windows){.tokens = tokens,

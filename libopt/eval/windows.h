@@ -22,13 +22,13 @@ typedef struct opt_windows {
 } opt_windows;
 
 /**
- * Plans windows over tokens[n_tokens]. n_windows 0: all that fit. Errors: USAGE when ctx < 2,
- * first_row is outside, or the text has fewer tokens than the windows need (says how many there
- * are).
+ * Plans windows over tokens[n_tokens] of the text `name`. n_windows 0: all that fit. Errors: USAGE
+ * when ctx < 2, first_row is outside, or the text has fewer tokens than the windows need (says how
+ * many there are).
  */
-OPT_MUST_USE opt_status opt_windows_make(opt_ctx *ctx, const int32_t *tokens, int64_t n_tokens,
-                                         int64_t window, int64_t n_windows, int64_t first_row,
-                                         int32_t bos, opt_windows *out);
+OPT_MUST_USE opt_status opt_windows_make(opt_ctx *ctx, const char *name, const int32_t *tokens,
+                                         int64_t n_tokens, int64_t window, int64_t n_windows,
+                                         int64_t first_row, int32_t bos, opt_windows *out);
 
 /** Scored rows of one window, and of all. */
 int64_t opt_windows_rows(const opt_windows *w);

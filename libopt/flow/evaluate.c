@@ -21,8 +21,9 @@ static opt_status plan_windows(opt_runner *r, const opt_eval_options *o, const o
                 "the second half of a window of %lld tokens predicts nothing; use at least 3",
                 (long long)window);
     const bool bos = stock && o->bos == OPT_BOS_AUTO && opt_tokenizer_adds_bos(t);
-    OPT_TRY(opt_windows_make(r->ctx, tokens->ids, (int64_t)tokens->n, window, o->n_windows,
-                             stock ? window / 2 : 0, bos ? opt_tokenizer_bos(t) : -1, out));
+    OPT_TRY(opt_windows_make(r->ctx, o->text_name != NULL ? o->text_name : "text", tokens->ids,
+                             (int64_t)tokens->n, window, o->n_windows, stock ? window / 2 : 0,
+                             bos ? opt_tokenizer_bos(t) : -1, out));
 done:
     return st;
 }
@@ -96,6 +97,8 @@ static void summarise(const opt_divergence *rows, int64_t n, double *x,
                       opt_compare_result *result) {
     opt_mean nll_ref, nll, square;
     MEAN_OF(rows, n, x, d->same_top1 ? 1.0 : 0.0, &result->same_top1);
+    opt_stats_wilson(result->same_top1.mean, n, Z95, &result->same_top1_low,
+                     &result->same_top1_high);
     MEAN_OF(rows, n, x, exp(-d->nll) - exp(-d->nll_ref), &result->delta_p);
     MEAN_OF(rows, n, x, (exp(-d->nll) - exp(-d->nll_ref)) * (exp(-d->nll) - exp(-d->nll_ref)),
             &square);

@@ -91,6 +91,8 @@ static void put_quantize(opt_jsonw *w, const opt_quantize_result *q) {
 
 static void put_generate(opt_jsonw *w, const opt_report *r) {
     const opt_generate_result *g = r->generate;
+    opt_jsonw_key(w, "prompt");
+    opt_jsonw_strn(w, r->prompt_text != NULL ? r->prompt_text : "", r->prompt_bytes);
     opt_jsonw_key(w, "text");
     opt_jsonw_strn(w, r->generated_text, r->generated_bytes);
     put_i64(w, "prompt_tokens", g->n_prompt);
@@ -130,6 +132,8 @@ static void put_compare(opt_jsonw *w, const opt_compare_result *c) {
     put_f64(w, "kld_p999", c->kld_p999);
     put_f64(w, "kld_max", c->kld_max);
     put_mean(w, "same_top1", &c->same_top1);
+    put_f64(w, "same_top1_low", c->same_top1_low);
+    put_f64(w, "same_top1_high", c->same_top1_high);
     put_mean(w, "delta_p", &c->delta_p);
     put_f64(w, "delta_p_rms", c->delta_p_rms);
     put_f64(w, "perplexity_reference", c->ppl_reference);

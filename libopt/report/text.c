@@ -181,8 +181,8 @@ static void put_compare(writer *w, const opt_compare_result *c) {
         "  median      %.6f\n  90 %%        %.6f\n  99 %%        %.6f\n  99.9 %%      %.6f\n  max  "
         "       %.6f\n",
         c->kld_median, c->kld_p90, c->kld_p99, c->kld_p999, c->kld_max);
-    PUT(w, "same top-1    %.3f %% +- %.3f\n", 100 * c->same_top1.mean,
-        100 * z * c->same_top1.stderr_);
+    PUT(w, "same top-1    %.3f %%  (95 %%: %.3f to %.3f)\n", 100 * c->same_top1.mean,
+        100 * c->same_top1_low, 100 * c->same_top1_high);
     PUT(w, "true token    %+.3f %% +- %.3f in probability, rms %.3f %%\n", 100 * c->delta_p.mean,
         100 * z * c->delta_p.stderr_, 100 * c->delta_p_rms);
     PUT(w, "perplexity    %.4f -> %.4f\n", c->ppl_reference, c->ppl_model);

@@ -91,6 +91,10 @@ if mount -t tmpfs -o size=128k tmpfs disk 2>/dev/null; then
 fi
 expect 4 bash -c 'infer-run inspect new.gguf >/dev/full'
 expect 4 bash -c 'infer-run generate new.gguf -p Once --max-tokens 3 >/dev/full'
+expect 0 infer-run generate new.gguf -p 'Once upon a time' --stop ,
+check "nothing but a newline is written" test "$(od -An -c <out | tr -d ' ')" = '\n'
+expect 4 bash -c 'infer-run generate new.gguf -p "Once upon a time" --stop , >/dev/full'
+check "full disk: said so" grep -q "standard output: No space left" err
 expect 4 bash -c 'quantize --help >/dev/full'
 expect 4 infer-run inspect new.gguf --json=nowhere/report.json
 expect 5 quantize stories260K -o y.gguf --max-memory 100K

@@ -41,13 +41,31 @@ json 0 infer-run inspect stories260K
 json 0 infer-run generate q.gguf -p Once --max-tokens 5 -v
 json 0 infer-run perplexity q.gguf --text tinystories.txt --ctx 32 --windows 2
 json 0 infer-run compare stories260K q.gguf --text tinystories.txt --ctx 32 --windows 2
-json 1 infer-run compare stories260K q.gguf --text tinystories.txt --ctx 32 --windows 2 --max-kld 0
+json 1 infer-run compare stories260K q.gguf --text tinystories.txt --ctx 32 --windows 4 --max-kld 0
+json 2 infer-run compare stories260K q.gguf --text tinystories.txt --ctx 32 --windows 2 --max-kld 9
 json 0 infer-run bench q.gguf --prompt 4 --gen 2 --repeat 2
+json 2 infer-run frobnicate q.gguf
+json 2 infer-run
+json 2 env OPT_ISA=z80 infer-run inspect q.gguf
+json 5 infer-run inspect q.gguf --max-memory 5
+json 5 quantize stories260K -o k.gguf --max-memory 5
+json 5 env OPT_FAULT_ALLOC=40 infer-run inspect q.gguf
+# A place for the document that cannot be written is found before the work is done
+for place in nowhere/report.json . stories260K/config.json/x; do
+    expect 4 quantize stories260K -o k.gguf --json=$place
+    check "--json=$place: nothing is done" test ! -e k.gguf
+    check "--json=$place: said so" grep -q "error: --json: $place: " err
+done
+expect 2 infer-run frobnicate q.gguf --json=nowhere/x
 expect 0 infer-run perplexity q.gguf --text tinystories.txt --ctx 32 --windows 2 --json=report.json
 check "--json=FILE leaves the text on standard output" grep -q perplexity out
 check "--json=FILE writes the report" json_check report.json result.perplexity >/dev/null
 expect 0 infer-run generate q.gguf -p Once --max-tokens 5 --json
 check "generated text is in the report" test -n "$(json_check out result.text)"
+text=$(json_check out result.text)
+expect 0 infer-run generate q.gguf -p Once --max-tokens 5 --json --echo
+check "the prompt is no part of the text" test "$(json_check out result.text)" = "$text"
+check "the prompt is in the report" test "$(json_check out result.prompt)" = '"Once"' -o "$(json_check out result.prompt)" = Once
 
 # The same report for the same job, but for what stands under "run"
 expect 0 quantize stories260K -o j.gguf --force -j 1 --json
@@ -73,6 +91,29 @@ interrupted() { # interrupted SIGNAL CODE: tries until the signal arrives while 
 }
 check "SIGINT ends a run with 130" interrupted INT 130
 check "SIGTERM ends a run with 143" interrupted TERM 143
+
+# A signal that was ignored at the start stays so (nohup, jobs in the background of a script): the tool waits for its
+# prompt while the signals come.
+for signal in INT TERM; do
+    rm -f fifo
+    mkfifo fifo
+    (trap '' INT TERM && exec infer-run generate q.gguf -p - --max-tokens 3 <fifo >out 2>err) &
+    pid=$!
+    exec 9>fifo
+    for i in $(seq 1 100); do # until it has set up its signals and reads
+        [ "$(cat /proc/$pid/comm)" = infer-run ] && grep -q '^SigIgn:.*[13579bdf]...$' /proc/$pid/status && break
+        sleep 0.02
+    done
+    for i in 1 2 3; do
+        sleep 0.05
+        kill -s "$signal" $pid
+    done
+    echo Once >&9
+    exec 9>&-
+    code=0
+    wait $pid || code=$?
+    check "an ignored SIG$signal does not end a run ($code)" test $code -eq 0
+done
 
 # A signal at any moment of a conversion: the old output or the new one, and nothing else
 quantize stories260K -o new.gguf -q --format q4_0

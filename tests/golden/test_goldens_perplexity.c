@@ -39,8 +39,8 @@ static opt_tokens tokens_of_file(rig *r, const char *path) {
 static double perplexity(rig *r, const opt_tokens *tokens, int64_t n_windows, int64_t first_row,
                          int32_t bos) {
     opt_windows w;
-    GOLDEN_OK(r->ctx, opt_windows_make(r->ctx, tokens->ids, (int64_t)tokens->n, 512, n_windows,
-                                       first_row, bos, &w));
+    GOLDEN_OK(r->ctx, opt_windows_make(r->ctx, "a.txt", tokens->ids, (int64_t)tokens->n, 512,
+                                       n_windows, first_row, bos, &w));
     const int64_t n = opt_windows_n_scored(&w);
     double *nll = malloc((size_t)n * sizeof *nll);
     assert_non_null(nll);
@@ -114,7 +114,8 @@ static void test_divergence__model_from_itself_is_zero(void **state) {
     GOLDEN_OK(a.ctx, opt_session_new(a.ctx, a.model, &options, &other));
     opt_tokens tokens = tokens_of_file(&a, OPT_TESTDATA "/text/tinystories.txt");
     opt_windows w;
-    GOLDEN_OK(a.ctx, opt_windows_make(a.ctx, tokens.ids, (int64_t)tokens.n, 512, 2, 100, -1, &w));
+    GOLDEN_OK(a.ctx,
+              opt_windows_make(a.ctx, "a.txt", tokens.ids, (int64_t)tokens.n, 512, 2, 100, -1, &w));
     const int64_t n = opt_windows_n_scored(&w);
     opt_divergence *d = calloc((size_t)n, sizeof *d);
     double *nll = malloc((size_t)n * sizeof *nll);

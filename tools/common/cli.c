@@ -103,16 +103,41 @@ static int finish_stdout(const cli_tool *tool, int code) {
     return code;
 }
 
+/** Whether a file at `path` could be written, whether it is there or not; else errno says why. */
+static bool can_write(const char *path) {
+    struct stat info;
+    if (stat(path, &info) == 0) {
+        errno = S_ISDIR(info.st_mode) ? EISDIR : 0;
+        return errno == 0 && access(path, W_OK) == 0;
+    }
+    const char *slash = strrchr(path, '/');
+    char *dir = slash != NULL ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    const bool ok = dir != NULL && access(dir, W_OK | X_OK) == 0;
+    const int err = errno;
+    free(dir);
+    errno = err;
+    return ok;
+}
+
 /**
- * Refuses a file for the JSON document that holds anything but an earlier report: it would be the
- * model or the text as likely as not. False: there is a usage error now.
+ * Refuses a file for the JSON document that cannot be written (IO), before any work is done, or
+ * that holds anything but an earlier report (USAGE): it would be the model or the text as likely as
+ * not. The message is in job->error then.
  */
-static bool check_json_file(cli_job *job) {
+static opt_status check_json_file(cli_job *job) {
     const char *path = job->common->json;
     struct stat info;
-    if (path == NULL || job->json_on_stdout || stat(path, &info) != 0 || !S_ISREG(info.st_mode) ||
-        info.st_size == 0) {
-        return true;
+    if (path == NULL || job->json_on_stdout) {
+        return OPT_OK;
+    }
+    if (!can_write(path)) {
+        const char *reason = strerror(errno);
+        job->json_refused = true;
+        snprintf(job->error, sizeof job->error, "--json: %.400s: %s", path, reason);
+        return OPT_ERR_IO;
+    }
+    if (stat(path, &info) != 0 || !S_ISREG(info.st_mode) || info.st_size == 0) {
+        return OPT_OK;
     }
     char head[64] = "";
     FILE *f = fopen(path, "r");
@@ -121,20 +146,45 @@ static bool check_json_file(cli_job *job) {
         fclose(f);
     }
     if (strstr(head, "\"schema\": \"lathe.report/") != NULL) {
-        return true;
+        return OPT_OK;
     }
     job->json_refused = true;
-    (void)cli_usage(job, "--json: %.400s exists and holds no report; it is left as it is", path);
-    return false;
+    return cli_usage(job, "--json: %.400s exists and holds no report; it is left as it is", path);
 }
 
-/** Writes the JSON document to its file or to standard output. */
-static opt_status write_json(cli_job *job, term_state *term) {
+/** A context to write a report with where the job has none, or one without memory to spare. */
+static opt_ctx *spare_context(void) {
+    opt_ctx *ctx = NULL;
+    unsetenv("OPT_ISA"); /* it may be what is wrong */
+    return opt_ctx_new(NULL, &ctx) == OPT_OK ? ctx : NULL;
+}
+
+/** The document of a failure alone, with `message` about `object`; NULL: out of memory. */
+static char *failure_json(const cli_job *job, opt_status st, const char *object,
+                          const char *message) {
+    opt_report r = {0};
+    char *copy = NULL;
     char *text = NULL;
-    const opt_status made = opt_report_json(job->ctx, &job->report, &text);
-    if (made != OPT_OK) {
-        return made;
+    opt_ctx *ctx = spare_context();
+    r.tool = job->tool->name;
+    r.command = job->command != NULL ? job->command->name : NULL;
+    r.inputs = job->report.inputs;
+    r.n_inputs = job->report.n_inputs;
+    r.output = job->report.output;
+    r.dry_run = job->report.dry_run;
+    r.status = st;
+    r.error_object = object;
+    r.error_message = message;
+    if (ctx != NULL && opt_report_json(ctx, &r, &text) == OPT_OK) {
+        copy = strdup(text);
+        opt_text_free(ctx, text);
     }
+    opt_ctx_free(ctx);
+    return copy;
+}
+
+/** Puts the JSON document into its file or on standard output. */
+static opt_status put_json(cli_job *job, term_state *term, const char *text) {
     opt_status st = OPT_OK;
     if (job->json_on_stdout) {
         if (term_out(text, strlen(text)) == TERM_FAILED) {
@@ -150,8 +200,49 @@ static opt_status write_json(cli_job *job, term_state *term) {
             st = OPT_ERR_IO;
         }
     }
-    opt_text_free(job->ctx, text);
     return st;
+}
+
+/** Writes the report, or why there is none, as JSON. */
+static opt_status write_json(cli_job *job, term_state *term) {
+    const opt_report *r = &job->report;
+    char *text = NULL;
+    const opt_status made = opt_report_json(job->ctx, r, &text);
+    if (made == OPT_OK) {
+        const opt_status st = put_json(job, term, text);
+        opt_text_free(job->ctx, text);
+        return st;
+    }
+    const bool own = r->error_message != NULL;
+    const bool failed = r->status != OPT_OK && r->status != OPT_ERR_GATE;
+    const opt_status st = failed ? r->status : made;
+    const char *object = own ? r->error_object : opt_ctx_error_object(job->ctx);
+    const char *message = own ? r->error_message : opt_ctx_error_message(job->ctx);
+    if (!failed) {
+        term_error(term, object, message);
+    }
+    text = failure_json(job, st, object, message);
+    const opt_status put = text != NULL ? put_json(job, term, text) : OPT_OK;
+    free(text);
+    return put != OPT_OK ? put : st;
+}
+
+/** Ends a run that has no context: the message, and the document where it was asked for. */
+static int fail_early(cli_job *job, term_state *term, opt_status st, const char *message) {
+    term_error(term, NULL, message);
+    if (job->common->json == NULL) {
+        return (int)st;
+    }
+    if (check_json_file(job) != OPT_OK) {
+        term_error(term, NULL, job->error);
+        return (int)st;
+    }
+    char *text = failure_json(job, st, NULL, message);
+    if (text != NULL) {
+        (void)put_json(job, term, text);
+    }
+    free(text);
+    return (int)st;
 }
 
 static opt_status write_text(cli_job *job, term_state *term) {
@@ -173,8 +264,8 @@ static opt_status write_text(cli_job *job, term_state *term) {
 static int finish(cli_job *job, term_state *term, opt_status st) {
     term_clear_progress(term);
     opt_report *r = &job->report;
-    if (st == OPT_OK && !check_json_file(job)) { /* a file that this run has written itself */
-        st = OPT_ERR_USAGE;
+    if (st == OPT_OK) {
+        st = check_json_file(job); /* it may be a file that this run has written itself */
     }
     r->tool = job->tool->name;
     r->command = job->command->name;
@@ -212,17 +303,19 @@ static int run_job(cli_job *job, void *settings) {
     options.progress = term_progress;
     options.progress_user = &term;
     const opt_status made = opt_ctx_new(&options, &job->ctx);
-    if (made !=
-        OPT_OK) { /* without a context there is no report; this happens before anything was read */
-        term_error(&term, NULL,
-                   made == OPT_ERR_USAGE
-                       ? "the environment variable OPT_ISA names no instruction set "
-                         "(portable, ref, avx2, avx512, amx)"
-                       : "out of memory");
-        return (int)made;
+    if (made != OPT_OK) {
+        return fail_early(job, &term, made,
+                          made == OPT_ERR_USAGE
+                              ? "the environment variable OPT_ISA names no instruction set "
+                                "(portable, ref, avx2, avx512, amx)"
+                              : "out of memory");
     }
     opt_status st = OPT_ERR_USAGE;
     bool ran = false;
+    size_t empty = 0;
+    while (empty < job->n_args && job->args[empty][0] != 0) {
+        empty++;
+    }
     if (job->error[0] == 0 && job->n_args < job->command->min_args) {
         (void)cli_usage(job, "%s: %s%s%s %s; --help explains it",
                         job->n_args == 0 ? "a model is needed" : "an argument is missing",
@@ -231,10 +324,16 @@ static int run_job(cli_job *job, void *settings) {
     } else if (job->error[0] == 0 && job->n_args > job->command->max_args) {
         (void)cli_usage(job, "too many arguments: '%s' was not expected",
                         job->args[job->command->max_args]);
-    } else if (job->error[0] == 0 && check_json_file(job)) {
-        term_catch_signals(job->ctx);
-        st = job->command->run(job, settings);
-        ran = true;
+    } else if (job->error[0] == 0 && empty < job->n_args) {
+        (void)cli_usage(job, "argument %zu is empty, expected a path: %s", empty + 1,
+                        job->command->synopsis);
+    } else if (job->error[0] == 0) {
+        st = check_json_file(job);
+        if (st == OPT_OK) {
+            term_catch_signals(job->ctx);
+            st = job->command->run(job, settings);
+            ran = true;
+        }
     }
     job->report.inputs = job->args;
     job->report.n_inputs = job->n_args;
@@ -258,6 +357,11 @@ static const char *find_json(int argc, char **argv) {
         }
     }
     return NULL;
+}
+
+/** Whether the JSON document goes to standard output. */
+static bool is_stdout(const char *json) {
+    return json != NULL && (json[0] == 0 || strcmp(json, "-") == 0);
 }
 
 static int run_command(const cli_tool *tool, const cli_command *command, int argc, char **argv) {
@@ -293,8 +397,7 @@ static int run_command(const cli_tool *tool, const cli_command *command, int arg
         job.common = common;
         job.args = parsed.args;
         job.n_args = parsed.n_args;
-        job.json_on_stdout =
-            common->json != NULL && (common->json[0] == 0 || strcmp(common->json, "-") == 0);
+        job.json_on_stdout = is_stdout(common->json);
         snprintf(job.error, sizeof job.error, "%s", parsed.error);
         code = run_job(&job, settings);
     }
@@ -312,7 +415,8 @@ static const cli_command *find_command(const cli_tool *tool, const char *name) {
     return NULL;
 }
 
-static int no_such_command(const cli_tool *tool, const char *name) {
+static int no_such_command(const cli_tool *tool, int argc, char **argv) {
+    const char *name = argc > 1 ? argv[1] : NULL;
     const char *names[16];
     char all[256] = "";
     size_t n = 0;
@@ -332,8 +436,10 @@ static int no_such_command(const cli_tool *tool, const char *name) {
     } else {
         snprintf(message, sizeof message, "unknown command '%.64s'; there are %s", name, all);
     }
-    term_error(&term, NULL, message);
-    return OPT_ERR_USAGE;
+    const cli_common common = {.json = find_json(argc, argv)};
+    cli_job job = {.tool = tool, .common = &common};
+    job.json_on_stdout = is_stdout(common.json);
+    return fail_early(&job, &term, OPT_ERR_USAGE, message);
 }
 
 /**
@@ -364,7 +470,7 @@ int cli_main(const cli_tool *tool, int argc, char **argv) {
     }
     const cli_command *command = name != NULL ? find_command(tool, name) : NULL;
     if (command == NULL) {
-        return no_such_command(tool, name);
+        return no_such_command(tool, argc, argv);
     }
     return run_command(tool, command, argc - 1, argv + 1);
 }

@@ -76,7 +76,7 @@ typedef struct cli_output {
 #define CLI_OUTPUT_ROWS(type, member)                                                              \
     {"output",                                                                                     \
      'o',                                                                                          \
-     CLI_TEXT,                                                                                     \
+     CLI_PATH,                                                                                     \
      "FILE",                                                                                       \
      "file to write; it appears when complete and verified",                                       \
      offsetof(type, member) + offsetof(cli_output, path),                                          \

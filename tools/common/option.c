@@ -179,8 +179,12 @@ static bool set_list(parser *p, const cli_option *o, const char *value) {
 }
 
 static bool set_value(parser *p, const cli_option *o, const char *value) {
+    if ((o->kind == CLI_PATH || o->kind == CLI_LIST) && value[0] == 0) {
+        return wrong(p->out, "--%s: the value is empty, expected %s", o->name, o->arg);
+    }
     switch (o->kind) {
     case CLI_TEXT:
+    case CLI_PATH:
     case CLI_OPTIONAL: memcpy(p->settings + o->off, &value, sizeof value); return true;
     case CLI_LIST: return set_list(p, o, value);
     case CLI_INT: return set_int(p, o, value);

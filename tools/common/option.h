@@ -14,7 +14,8 @@ typedef enum cli_kind {
     CLI_FLAG,   /**< bool, set to true */
     CLI_COUNT,  /**< int, one more each time */
     CLI_TEXT,   /**< const char * */
-    CLI_LIST,   /**< cli_list; may be repeated */
+    CLI_PATH,   /**< const char *, not empty */
+    CLI_LIST,   /**< cli_list of texts that are not empty; may be repeated */
     CLI_INT,    /**< int64_t in [min, max] */
     CLI_REAL,   /**< double in [min, max] */
     CLI_BYTES,  /**< uint64_t with an optional suffix K, M, G or T (powers of 1024) */

@@ -20,6 +20,15 @@ static void on_signal(int number) {
     }
 }
 
+/** Sets what a signal does, unless whoever started us had it ignored (nohup, a shell's background).
+ */
+static void set_action(int number, const struct sigaction *action) {
+    struct sigaction before;
+    if (sigaction(number, NULL, &before) == 0 && before.sa_handler != SIG_IGN) {
+        sigaction(number, action, NULL);
+    }
+}
+
 void term_catch_signals(opt_ctx *ctx) {
     signal_ctx = ctx;
     struct sigaction action;
@@ -27,8 +36,8 @@ void term_catch_signals(opt_ctx *ctx) {
     sigemptyset(&action.sa_mask);
     action.sa_handler = ctx != NULL ? on_signal : SIG_DFL;
     action.sa_flags = (int)SA_RESETHAND; /* the second signal has its usual effect */
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    set_action(SIGINT, &action);
+    set_action(SIGTERM, &action);
     action.sa_handler = SIG_IGN;
     action.sa_flags = 0;
     sigaction(SIGPIPE, &action, NULL);

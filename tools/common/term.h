@@ -30,8 +30,8 @@ void term_clear_progress(term_state *t);
  * NULL. */
 void term_error(term_state *t, const char *object, const char *message);
 
-/** From here on SIGINT and SIGTERM cancel `ctx` once; a second one ends the process. SIGPIPE is
- * ignored. NULL: stop. */
+/** From here on SIGINT and SIGTERM cancel `ctx` once; a second one ends the process. A signal that
+ * was ignored when the process started stays so. SIGPIPE is ignored. NULL: stop. */
 void term_catch_signals(opt_ctx *ctx);
 
 /** Outcome of writing to standard output. */

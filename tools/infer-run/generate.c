@@ -80,7 +80,7 @@ static opt_status run_generate(cli_job *job, void *user) {
     o.ignore_eos = s->ignore_eos;
     o.on_text = run_on_text;
     o.user = &out;
-    if (s->echo && run_on_text(&out, prompt, prompt_bytes) != OPT_OK) {
+    if (s->echo && run_print(&out, prompt, prompt_bytes) != OPT_OK) {
         return s->reader_gone ? OPT_OK : OPT_ERR_IO;
     }
     st = opt_generate(job->ctx, s->runners[0], &o, &s->generate);
@@ -89,10 +89,13 @@ static opt_status run_generate(cli_job *job, void *user) {
         return OPT_OK;
     }
     if (st == OPT_OK) {
-        if (!job->json_on_stdout) {
-            (void)term_out("\n", 1);
+        st = run_print(&out, "\n", 1);
+        if (st != OPT_OK) {
+            return s->reader_gone ? OPT_OK : st;
         }
         job->report.generate = &s->generate;
+        job->report.prompt_text = prompt;
+        job->report.prompt_bytes = prompt_bytes;
         job->report.generated_text = s->generated.data != NULL ? s->generated.data : "";
         job->report.generated_bytes = s->generated.n;
         print_speed(job, &s->generate);

@@ -1,12 +1,14 @@
 /** infer-run perplexity, compare, inspect and bench. */
 #include <math.h>
+#include <string.h>
 
 #include "infer-run/run.h"
 
 static const cli_option perplexity_options[] = {
     HEADING("Options"),
     TEXT_ROWS,
-    ROW("max-ppl", 0, CLI_REAL, "X", "gate: exit 1 unless the perplexity is surely below X",
+    ROW("max-ppl", 0, CLI_REAL, "X",
+        "gate on 100 scored tokens or more: exit 1 unless the perplexity is surely below X",
         max_ppl, NULL, 0, 1e30),
     CLI_END,
 };
@@ -14,7 +16,8 @@ static const cli_option perplexity_options[] = {
 static const cli_option compare_options[] = {
     HEADING("Options"),
     TEXT_ROWS,
-    HEADING("Gates: exit 1 unless the limit holds with 95 % confidence"),
+    HEADING("Gates, on 100 scored tokens or more: exit 1 unless the limit holds with 95 %\n"
+            "confidence"),
     ROW("max-kld", 0, CLI_REAL, "X", "mean KL divergence, nats a token", max_kld, NULL, 0, 1e30),
     ROW("max-ppl-ratio", 0, CLI_REAL, "X", "perplexity of MODEL divided by that of REFERENCE",
         max_ppl_ratio, NULL, 0, 1e30),
@@ -55,6 +58,7 @@ static opt_status eval_options(cli_job *job, settings *s, opt_eval_options *o) {
     *o = (opt_eval_options){0};
     o->text = s->text;
     o->text_bytes = bytes;
+    o->text_name = strcmp(s->text_path, "-") == 0 ? "standard input" : s->text_path;
     o->ctx = s->n_ctx;
     o->n_windows = s->n_windows;
     o->convention = (opt_ppl_convention)s->convention;
@@ -71,7 +75,14 @@ static void add_gate(cli_job *job, settings *s, const char *name, double limit, 
     }
 }
 
-static opt_status gates_status(const cli_job *job) {
+/** What the gates say about n measured tokens. */
+static opt_status gates_status(cli_job *job, int64_t n) {
+    if (job->report.n_gates > 0 && n < OPT_GATE_MIN_TOKENS) {
+        return cli_usage(job,
+                         "gates need at least %d scored tokens, found %lld: use more text or more "
+                         "--windows",
+                         OPT_GATE_MIN_TOKENS, (long long)n);
+    }
     for (size_t i = 0; i < job->report.n_gates; i++) {
         if (job->report.gates[i].verdict != OPT_VERDICT_PASS) {
             return OPT_ERR_GATE;
@@ -95,7 +106,7 @@ static opt_status run_perplexity(cli_job *job, void *user) {
     }
     job->report.perplexity = &s->ppl;
     add_gate(job, s, "max-ppl", s->max_ppl, false, s->ppl.ppl, s->ppl.ppl_low, s->ppl.ppl_high);
-    return gates_status(job);
+    return gates_status(job, s->ppl.n_scored);
 }
 
 static opt_status run_compare(cli_job *job, void *user) {
@@ -119,10 +130,9 @@ static opt_status run_compare(cli_job *job, void *user) {
     add_gate(job, s, "max-ppl-ratio", s->max_ppl_ratio, false, exp(c->ln_ppl_ratio.mean),
              exp(c->ln_ppl_ratio.mean - z * c->ln_ppl_ratio.stderr_),
              exp(c->ln_ppl_ratio.mean + z * c->ln_ppl_ratio.stderr_));
-    add_gate(job, s, "min-top1", s->min_top1, true, c->same_top1.mean,
-             c->same_top1.mean - z * c->same_top1.stderr_,
-             c->same_top1.mean + z * c->same_top1.stderr_);
-    return gates_status(job);
+    add_gate(job, s, "min-top1", s->min_top1, true, c->same_top1.mean, c->same_top1_low,
+             c->same_top1_high);
+    return gates_status(job, c->n_scored);
 }
 
 static opt_status run_inspect(cli_job *job, void *user) {
@@ -134,6 +144,9 @@ static opt_status run_inspect(cli_job *job, void *user) {
 
 static opt_status run_bench(cli_job *job, void *user) {
     settings *s = user;
+    if (s->n_prompt == 0 && s->n_gen == 0) {
+        return cli_usage(job, "--prompt 0 and --gen 0 together leave nothing to measure");
+    }
     opt_status st = run_open(job, s, 0, 0);
     if (st == OPT_OK) {
         const opt_bench_options o = {s->n_prompt > 0 ? s->n_prompt : -1,

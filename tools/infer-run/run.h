@@ -44,7 +44,7 @@ typedef struct settings {
         "fast: int8 activations, what is deployed (default); exact: f32 activations", compute,     \
         "fast|exact", 0, 0)
 #define TEXT_ROWS                                                                                  \
-    ROW("text", 't', CLI_TEXT, "FILE", "text to measure on; - is standard input", text_path, NULL, \
+    ROW("text", 't', CLI_PATH, "FILE", "text to measure on; - is standard input", text_path, NULL, \
         0, 0),                                                                                     \
         ROW("ctx", 0, CLI_INT, "N", "tokens in a window (default 512)", n_ctx, NULL, 2, 1e9),      \
         ROW("windows", 0, CLI_INT, "N", "windows to use (default: all that the text has)",         \
@@ -78,6 +78,9 @@ typedef struct stream {
 /** Prints text that a model writes, as it comes, and keeps it for the report; `user` is a stream.
  */
 opt_status run_on_text(void *user, const char *text, size_t n);
+
+/** Prints text without keeping it; nothing when standard output belongs to the JSON document. */
+opt_status run_print(const stream *st, const char *text, size_t n);
 
 /** The options of sampling in the library's form. */
 void run_fill_sampling(const settings *s, opt_sampling *o);

@@ -70,11 +70,15 @@ static term_write print_generated(const settings *s, const char *text, size_t n)
 
 opt_status run_on_text(void *user, const char *text, size_t n) {
     const stream *st = user;
-    settings *s = st->s;
-    if (st->job->common->json != NULL && !keep_text(s, text, n)) {
+    if (st->job->common->json != NULL && !keep_text(st->s, text, n)) {
         snprintf(st->job->error, sizeof st->job->error, "out of memory");
         return OPT_ERR_MEMORY;
     }
+    return run_print(st, text, n);
+}
+
+opt_status run_print(const stream *st, const char *text, size_t n) {
+    settings *s = st->s;
     if (st->job->json_on_stdout) {
         return OPT_OK;
     }
