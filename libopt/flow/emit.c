@@ -219,11 +219,11 @@ static void add_output_error(const engine *e, const opt_plan_tensor *t, piece *p
     if (h == NULL) {
         return;
     }
-    p->out_ref = opt_hessian_energy(h, e->kern, s->w, p->n_rows, s->method);
+    p->out_ref = opt_hessian_energy(h, e->kern, s->w, p->n_rows, s->method, NULL);
     for (int64_t i = 0; i < p->n_rows * t->n_cols; i++) {
         s->back[i] = s->w[i] - s->back[i];
     }
-    p->out_err = opt_hessian_energy(h, e->kern, s->back, p->n_rows, s->method);
+    p->out_err = opt_hessian_energy(h, e->kern, s->back, p->n_rows, s->method, NULL);
 }
 
 static opt_status encode_piece(engine *e, piece *p, scratch *s) {

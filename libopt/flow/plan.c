@@ -8,6 +8,7 @@
 /* Elements of a tile: its f32 rows and their reconstruction stay in the second-level cache. Part of
    the determinism contract only in so far as error sums are added tile by tile. */
 #define TILE_ELEMS 32768
+#define SOLVE_ROWS 64 /* rows that share what is read of a Gram matrix */
 
 opt_status opt_plan_new(opt_ctx *ctx, const opt_model *model, opt_plan **out) {
     opt_status st = OPT_OK;
@@ -83,7 +84,8 @@ opt_status opt_plan_add(opt_plan *plan, const opt_weight *weight, const opt_form
                 "the format %s can be read but not written", format->name);
     OPT_REQUIRE(opt_format_row_bytes(format, t->n_cols, &t->row_bytes), plan->ctx, OPT_ERR_BUG,
                 weight->name, "%s does not fit rows of %lld", format->name, (long long)t->n_cols);
-    t->tile_rows = opt_max_i64(1, TILE_ELEMS / opt_max_i64(1, t->n_cols));
+    const int64_t least = t->method != NULL && t->method->needs != 0 ? SOLVE_ROWS : 1;
+    t->tile_rows = opt_max_i64(least, TILE_ELEMS / opt_max_i64(1, t->n_cols));
     t->note = opt_arena_strdup(plan->arena, note);
     OPT_TRY_PTR(t->note);
 

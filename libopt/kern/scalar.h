@@ -67,6 +67,9 @@ optk_scalar_params optk_scalar_move(const optk_scalar *g, const optk_scalar_para
 /** Nearest stored code (0 .. hi - lo) of x, and the value that it decodes to. */
 int optk_scalar_round(const optk_scalar *g, const optk_scalar_params *p, float x, float *value);
 
+/** The parameters of a stored block. */
+optk_scalar_params optk_scalar_load(const optk_scalar *g, const void *block);
+
 /** Writes a block: stored codes [n], n at most the block's elements; codes of the others are zero.
  */
 void optk_scalar_emit(const opt_kspec *s, const optk_scalar_params *p, const uint8_t *codes,

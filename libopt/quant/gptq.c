@@ -26,7 +26,7 @@ static void start(opt_rows *r, const errors *e) {
     for (int64_t row = 0; row < r->n_rows; row++) {
         opt_rows_nearest(r, row);
     }
-    opt_rows_objective(r, e->nearest);
+    opt_rows_energy(r, e->nearest);
     opt_rows_columns(r);
     opt_rows_objective(r, e->now);
     bool changed = false;
@@ -62,7 +62,7 @@ static opt_status solve(opt_ctx *ctx, const opt_quant_job *job, void *scratch) {
     }
     double nearest = 0.0;
     /* Steps were judged by a running gradient; this judges their sum afresh. */
-    opt_rows_objective(&r, sums.refined);
+    opt_rows_energy(&r, sums.refined);
     for (int64_t row = 0; row < job->n_rows; row++) {
         if (sums.refined[row] < sums.now[row]) {
             emit_row(job, &r, row);

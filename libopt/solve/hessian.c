@@ -9,7 +9,7 @@
 #include "base/pool.h"
 #include "solve/cholesky.h"
 
-enum { TILE_ROWS = 32 };
+enum { TILE_ROWS = 32, ENERGY_COLUMNS = 128 };
 
 typedef struct fill_job {
     const opt_hessian *h;
@@ -72,8 +72,10 @@ static opt_status factor_tile(void *user, int64_t tile, int worker) {
         for (int64_t i = 0; i < j; i++) {
             row[i] = (float)(job->a[(n - 1 - i) * n + c] / pivot);
         }
-        for (int64_t i = j; i < n; i++) {
-            row[i] = 0.0F;
+        row[j] = 0.0F;
+        for (int64_t i = j + 1; i < n; i++) { /* the element (i, j), as row i has it */
+            const int64_t ci = n - 1 - i;
+            row[i] = (float)(job->a[c * n + ci] / job->a[ci * n + ci]);
         }
     }
     return OPT_OK;
@@ -213,12 +215,36 @@ void opt_hessian_bytes(int64_t n, bool with_factor, uint64_t *kept, uint64_t *sc
     *scratch = (with_factor ? n2 * sizeof(double) : 0) + (uint64_t)n * sizeof(ranked);
 }
 
+/*
+ * Half of the products suffice, as H is symmetric: with d_b the columns of block b,
+ * d H d^T = sum_b d_b . (2 d_<b H_<b,b + d_b H_bb).
+ */
 double opt_hessian_energy(const opt_hessian *h, const opt_kern *k, const float *d, int64_t n_rows,
-                          float *g) {
-    double sum = 0.0;
-    k->linear_f32(h->h, h->n, d, h->n, g, h->n, h->n, n_rows, h->n);
-    for (int64_t i = 0; i < n_rows * h->n; i++) {
-        sum += (double)d[i] * (double)g[i];
+                          float *g, double *e) {
+    const int64_t n = h->n;
+    double total = 0.0;
+    memset(g, 0, (size_t)(n_rows * n) * sizeof *g);
+    for (int64_t b = 0; b + ENERGY_COLUMNS < n; b += ENERGY_COLUMNS) {
+        const int64_t next = b + ENERGY_COLUMNS;
+        k->gemm_add_f32(d + b, n, 1, h->h + b * n + next, n, g + next, n, n_rows, n - next,
+                        ENERGY_COLUMNS);
     }
-    return sum;
+    for (int64_t i = 0; i < n_rows * n; i++) {
+        g[i] *= 2.0F; /* exact */
+    }
+    for (int64_t b = 0; b < n; b += ENERGY_COLUMNS) {
+        const int64_t width = opt_min_i64(ENERGY_COLUMNS, n - b);
+        k->gemm_add_f32(d + b, n, 1, h->h + b * n + b, n, g + b, n, n_rows, width, width);
+    }
+    for (int64_t row = 0; row < n_rows; row++) {
+        double sum = 0.0;
+        for (int64_t i = row * n; i < (row + 1) * n; i++) {
+            sum += (double)d[i] * (double)g[i];
+        }
+        total += sum;
+        if (e != NULL) {
+            e[row] = sum;
+        }
+    }
+    return total;
 }

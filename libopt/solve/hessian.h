@@ -17,9 +17,10 @@ typedef struct opt_hessian {
     float *h;    /* [n, n] symmetric, undamped */
     float *diag; /* [n] of h: the importance of a column; 0 for dead ones */
     /**
-     * [n, n], lower triangle, or NULL if it was not asked for. Row j belongs to step j of the
+     * [n, n], or NULL if it was not asked for. Row j of the lower triangle belongs to step j of the
      * column loop, which rounds column order[j]: with errors d_i of the steps i < j already fixed,
-     * the weight to round is w + sum_i factor[j, i] d_i (see solve/rows.h).
+     * the weight to round is w + sum_i factor[j, i] d_i (see solve/rows.h). The upper triangle is
+     * the lower one transposed, the diagonal is zero.
      */
     float *factor;
     int32_t *order; /* [n] columns by decreasing diagonal, equal ones by index */
@@ -47,9 +48,10 @@ OPT_MUST_USE opt_status opt_hessian_new(opt_ctx *ctx, const char *name, const do
                                         opt_hessian **out);
 /** NULL is allowed. */
 void opt_hessian_free(opt_hessian *h);
-/** sum of d H d^T over rows d [n_rows, n]; g [n_rows, n] is scratch and receives d H. */
+/** Sum of d H d^T over rows d [n_rows, n], and that of each row to e [n_rows] unless NULL; g
+ * [n_rows, n] is scratch. */
 double opt_hessian_energy(const opt_hessian *h, const opt_kern *k, const float *d, int64_t n_rows,
-                          float *g);
+                          float *g, double *e);
 /** Bytes of opt_hessian_new: kept, and needed beside them while it runs. */
 void opt_hessian_bytes(int64_t n, bool with_factor, uint64_t *kept, uint64_t *scratch);
 

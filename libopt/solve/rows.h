@@ -27,12 +27,17 @@ typedef struct opt_rows {
     int32_t *codes;       /* [n_rows, n_cols] */
     float *values;        /* [n_rows, n_cols]: what the codes decode to */
     float *d;             /* [n_rows, n_cols]: errors in order of steps, or of columns */
-    float *g;             /* [n_rows, n_cols]: d H */
-    float *t;             /* [n_rows, OPT_ROWS_STEPS]: corrections of a block of steps */
-    float *u;             /* [n_rows, max(n_cols, block)]: corrections, changes of d */
-    float *update;        /* [n_rows, n_cols]: of g */
+    float *g;             /* [n_rows, n_cols]: d H, or corrections of steps */
+    float *u;             /* [n_rows, max(n_cols, block)]: changes of d */
+    float *product;       /* [n_rows, OPT_ROWS_LANES] */
+    /* Some columns of all rows, a column after the other, so that rows are side by side. */
+    float *lanes;        /* [OPT_ROWS_N_LANES, OPT_ROWS_LANES, n_rows] */
+    int32_t *lane_codes; /* [OPT_ROWS_LANES, n_rows] */
+    uint8_t *blocks;     /* [n_rows, row bytes]: rows as encode stores them */
 } opt_rows;
 
+#define OPT_ROWS_N_LANES 4
+#define OPT_ROWS_LANES 256 /* at least a block, and OPT_ROWS_STEPS */
 #define OPT_ROWS_STEPS 128 /* columns of the loop that are corrected together (lazy update) */
 
 /** Whether these solvers work on a format: its grid rounds one weight at a time. */
@@ -47,6 +52,10 @@ void opt_rows_init(opt_rows *r, const opt_format *f, const opt_kern *k, const op
 void opt_rows_fit(opt_rows *r);
 /** Rounds one row to nearest. */
 void opt_rows_nearest(opt_rows *r, int64_t row);
+/** Rounds targets [n_rows] as column c of the rows, to codes and values [n_rows]; the rows' own
+ * stay as they are. */
+void opt_rows_round_column(const opt_rows *r, int64_t c, const float *targets, int32_t *codes,
+                           float *values);
 /**
  * GPTQ (Frantar et al. 2022, algorithm 1) with static groups: columns in the Hessian's order, each
  * rounded after correction for the errors made before. Needs the factor; parameters must be fitted.
@@ -54,6 +63,8 @@ void opt_rows_nearest(opt_rows *r, int64_t row);
 void opt_rows_columns(opt_rows *r);
 /** Computes d and g of all rows from their values, and E of each row to e [n_rows]. */
 void opt_rows_objective(opt_rows *r, double *e);
+/** The same without g, in half the time. */
+void opt_rows_energy(opt_rows *r, double *e);
 /**
  * One round of refinement; d and g must be current and are kept so. First every code in turn goes
  * to the grid point that minimises E with all others fixed; then, where the grid can move, the

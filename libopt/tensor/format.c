@@ -64,6 +64,18 @@ int64_t opt_format_part_elems(const opt_format *f) {
     return f->part_elems > 0 ? f->part_elems : f->block_elems;
 }
 
+void opt_grid_round_many(const opt_format *f, const opt_kern *k, const void *params, size_t stride,
+                         int64_t i, int64_t n, const float *w, int32_t *codes, float *values) {
+    const uint8_t *p = params;
+    if (f->grid->round_many != NULL) {
+        f->grid->round_many(f, k, params, stride, i, n, w, codes, values);
+        return;
+    }
+    for (int64_t j = 0; j < n; j++, p += stride) {
+        f->grid->round(f, p, stride == 0 ? i + j : i, &w[j], &codes[j], &values[j]);
+    }
+}
+
 opt_kspec opt_format_kspec(const opt_format *f) {
     return (opt_kspec){.kfmt = f->kfmt,
                        .bits = f->bits,

@@ -68,6 +68,17 @@ typedef struct opt_grid {
      */
     void (*move)(const opt_format *f, const void *params, int64_t part, float scale, float shift,
                  void *moved);
+    /**
+     * The same as round for w [n], only faster; opt_grid_round_many says of which elements. NULL:
+     * there is nothing faster.
+     */
+    void (*round_many)(const opt_format *f, const opt_kern *k, const void *params, size_t stride,
+                       int64_t i, int64_t n, const float *w, int32_t *codes, float *values);
+    /**
+     * Reads the parameters of a stored block: after encode, those that fit would have chosen. NULL:
+     * there is no encode faster than fit.
+     */
+    void (*load)(const opt_format *f, const void *block, void *params);
 } opt_grid;
 
 #define OPT_GRID_PARAMS_MAX 512
@@ -126,6 +137,14 @@ double opt_format_bpw(const opt_format *f);
 
 /** Elements of a block that share one scale; a divisor of block_elems. */
 int64_t opt_format_part_elems(const opt_format *f);
+
+/**
+ * Rounds w [n] on a scalar grid (dim 1): elements i .. i + n - 1 of the block of `params` if stride
+ * is 0, otherwise element i of n blocks whose parameters lie `stride` bytes (a multiple of 16)
+ * apart.
+ */
+void opt_grid_round_many(const opt_format *f, const opt_kern *k, const void *params, size_t stride,
+                         int64_t i, int64_t n, const float *w, int32_t *codes, float *values);
 
 /** What kernels need to know about the rows of `f`. */
 opt_kspec opt_format_kspec(const opt_format *f);

@@ -2,6 +2,7 @@
 #include "tensor/rows.h"
 
 #include <assert.h>
+#include <stddef.h>
 
 #include "kern/scalar.h"
 
@@ -49,6 +50,26 @@ static void move(const opt_format *f, const void *params, int64_t part, float sc
     to->params = optk_scalar_move(&from->grid, &from->params, scale, shift);
 }
 
+static_assert(sizeof(optk_scalar_params) == 3 * sizeof(float) &&
+                  offsetof(optk_scalar_params, offset) == sizeof(float),
+              "round_scalar reads them as floats");
+
+static void round_many(const opt_format *f, const opt_kern *k, const void *params, size_t stride,
+                       int64_t i, int64_t n, const float *w, int32_t *codes, float *values) {
+    (void)f;
+    (void)i;
+    const scalar_state *state = params;
+    k->round_scalar(&state->grid, &state->params.d, (int64_t)(stride / sizeof(float)), w, n, codes,
+                    values);
+}
+
+static void load(const opt_format *f, const void *block, void *params) {
+    const opt_kspec spec = opt_format_kspec(f);
+    scalar_state *state = params;
+    state->grid = optk_scalar_of(&spec);
+    state->params = optk_scalar_load(&state->grid, block);
+}
+
 const opt_grid opt_grid_scalar = {
     .dim = 1,
     .params_bytes = sizeof(scalar_state),
@@ -56,4 +77,6 @@ const opt_grid opt_grid_scalar = {
     .round = round_one,
     .emit = emit,
     .move = move,
+    .round_many = round_many,
+    .load = load,
 };

@@ -289,6 +289,60 @@ static void test_solve__grids_move(void **state) {
     free(c);
 }
 
+/* Parameters read from what encode stored are those of fit, and many elements round as one does. */
+static void test_solve__fast_grids_are_the_same_grids(void **state) {
+    opt_ctx *ctx = test_ctx(1);
+    const opt_kern *k = opt_kern_get(ctx);
+    solve_case *c = case_new(50);
+    int n_loads = 0;
+    (void)state;
+    for (int i = 0; opt_formats[i] != NULL; i++) {
+        enum { N_BLOCKS = 3, STRIDE = (OPT_GRID_PARAMS_MAX + 15) / 16 * 16 };
+        const opt_format *f = opt_formats[i];
+        _Alignas(16) uint8_t params[N_BLOCKS * STRIDE], loaded[STRIDE];
+        uint8_t block[1024];
+        float values[256], targets[256];
+        int32_t codes[256];
+        if (!solvable(f)) {
+            continue;
+        }
+        const int64_t n = f->block_elems;
+        assert_true(n <= 256 && f->block_bytes <= sizeof block);
+        for (int b = 0; b < N_BLOCKS; b++) {
+            const float *w = c->w + b * 77;
+            f->grid->fit(f, w, NULL, n, params + b * STRIDE);
+            if (f->grid->load != NULL) {
+                f->encode(f, k, w, NULL, block, n);
+                f->grid->load(f, block, loaded);
+                n_loads++;
+            }
+            for (int64_t j = 0; j < n; j++) {
+                targets[j] = 1.5F * c->w[(b * 131 + j * 7) % (CASE_ROWS * CASE_COLS)];
+            }
+            opt_grid_round_many(f, k, params + b * STRIDE, 0, 0, n, targets, codes, values);
+            for (int64_t j = 0; j < n; j++) {
+                int32_t code;
+                float value;
+                f->grid->round(f, f->grid->load != NULL ? loaded : params + b * STRIDE, j,
+                               &targets[j], &code, &value);
+                assert_int_equal(code, codes[j]);
+                assert_memory_equal(&value, &values[j], sizeof value);
+            }
+        }
+        opt_grid_round_many(f, k, params, STRIDE, n - 1, N_BLOCKS, targets, codes, values);
+        for (int b = 0; b < N_BLOCKS; b++) {
+            int32_t code;
+            float value;
+            f->grid->round(f, params + b * STRIDE, n - 1, &targets[b], &code, &value);
+            assert_int_equal(code, codes[b]);
+            assert_memory_equal(&value, &values[b], sizeof value);
+        }
+    }
+    assert_true(n_loads >= 3 * 20);
+    free(c);
+    opt_ctx_free(ctx);
+}
+
 /* Few tokens, dead columns, zero weights: finite, and never worse than nearest. */
 static void test_solve__singular_hessians(void **state) {
     static const struct {
@@ -334,6 +388,7 @@ int main(void) {
         cmocka_unit_test(test_solve__better_than_nearest_on_every_format),
         cmocka_unit_test(test_solve__rows_do_not_depend_on_each_other),
         cmocka_unit_test(test_solve__grids_move),
+        cmocka_unit_test(test_solve__fast_grids_are_the_same_grids),
         cmocka_unit_test(test_solve__singular_hessians),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -290,6 +290,18 @@ optk_scalar_params optk_scalar_move(const optk_scalar *g, const optk_scalar_para
     return stored_params(g, p->d * scale, at_zero * scale + shift);
 }
 
+optk_scalar_params optk_scalar_load(const optk_scalar *g, const void *block) {
+    const uint8_t *in = block; /* every such block begins with d, and then m or z if it has one */
+    optk_scalar_params p = {.d = optk_ld_f16(in)};
+    p.inv = p.d != 0.0f ? 1.0f / p.d : 0.0f;
+    if (g->offset == OPTK_OFFSET_MIN) {
+        p.offset = optk_ld_f16(in + 2);
+    } else if (g->offset == OPTK_OFFSET_ZERO) {
+        p.offset = (float)in[2] * ((g->hi + 1.0f) / 256.0f);
+    }
+    return p;
+}
+
 void optk_scalar_emit(const opt_kspec *s, const optk_scalar_params *p, const uint8_t *codes,
                       int64_t n, void *block) {
     uint8_t all[128] = {0};
