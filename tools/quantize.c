@@ -11,7 +11,7 @@ typedef struct settings {
     cli_list rules, calib;
     int64_t samples, ctx, seed, refine;
     unsigned width;
-    bool one_pass, allow_requantize;
+    bool one_pass, fresh, allow_requantize;
     opt_quantize_result result;
 } settings;
 
@@ -34,6 +34,8 @@ static const cli_option options[] = {
      offsetof(settings, seed), NULL, 0, 0},
     {"one-pass", 0, CLI_FLAG, NULL, "statistics of the float model: faster, a little worse",
      offsetof(settings, one_pass), NULL, 0, 0},
+    {"fresh", 0, CLI_FLAG, NULL, "begin anew where an interrupted run left OUT.work",
+     offsetof(settings, fresh), NULL, 0, 0},
     {"refine", 0, CLI_INT, "N", "rounds of refinement after gptq (default 3)",
      offsetof(settings, refine), NULL, 0, 100},
     {"set", 0, CLI_LIST, "RULE", "PATTERN:KEY=VALUE for some tensors; later rules win",
@@ -99,6 +101,7 @@ static opt_status run(cli_job *job, void *user) {
     o.n_calib = s->calib.n;
     o.calib_mix = s->mix;
     o.one_pass = s->one_pass;
+    o.fresh = s->fresh;
     o.calib_samples = s->samples;
     o.calib_ctx = s->ctx;
     o.seed = (uint64_t)s->seed;

@@ -38,6 +38,7 @@ typedef struct opt_quantize_options {
     int sweeps;            /**< rounds of refinement of methods that refine */
     bool one_pass;         /**< statistics of the float model, without running what was solved */
     bool allow_requantize; /**< accept a quantized input */
+    bool fresh; /**< do not continue an interrupted run, whose OUTPUT.work is there */
     bool force, dry_run;
 } opt_quantize_options;
 

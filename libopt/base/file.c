@@ -22,6 +22,17 @@ opt_status opt_file_size(opt_ctx *ctx, const char *path, uint64_t *out) {
     return OPT_OK;
 }
 
+opt_status opt_file_stamp_of(opt_ctx *ctx, const char *path, opt_file_stamp *out) {
+    struct stat info = {0};
+    if (stat(path, &info) != 0) {
+        return opt_fail_errno(ctx, errno, path, "cannot read the size");
+    }
+    *out = (opt_file_stamp){.bytes = (uint64_t)info.st_size,
+                            .modified_ns = (int64_t)info.st_mtim.tv_sec * 1000000000 +
+                                           (int64_t)info.st_mtim.tv_nsec};
+    return OPT_OK;
+}
+
 bool opt_path_is_dir(const char *path) {
     struct stat info = {0};
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);

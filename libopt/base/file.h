@@ -49,6 +49,12 @@ void opt_outdir_discard(opt_outdir *dir);
 OPT_MUST_USE opt_status opt_file_copy(opt_ctx *ctx, const char *from, const char *to);
 /** Size of a regular file, or IO. */
 OPT_MUST_USE opt_status opt_file_size(opt_ctx *ctx, const char *path, uint64_t *out);
+/** What tells that a file was changed: its size and the time of its last modification. */
+typedef struct opt_file_stamp {
+    uint64_t bytes;
+    int64_t modified_ns;
+} opt_file_stamp;
+OPT_MUST_USE opt_status opt_file_stamp_of(opt_ctx *ctx, const char *path, opt_file_stamp *out);
 bool opt_path_is_dir(const char *path);
 
 #endif

@@ -1,6 +1,7 @@
 #include "flow/calibrate.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/num.h"
@@ -11,8 +12,10 @@ struct opt_calibration {
     opt_corpus corpus;
     opt_stream *stream;
     bool one_pass;
-    int stage;        /* that was entered last */
-    int stream_stage; /* whose inputs the stream holds; -1: the embedding has not run */
+    opt_workdir *work; /* NULL: nothing is saved */
+    bool restored;     /* the stage was saved by an earlier run */
+    int stage;         /* that was entered last */
+    int stream_stage;  /* whose inputs the stream holds; -1: the embedding has not run */
 
     opt_gram *grams;                 /* [n_nodes] */
     opt_hessian **hessians;          /* [n_nodes], by the node that a linear node reads */
@@ -44,7 +47,8 @@ bool opt_calibrates(const opt_plan_tensor *t) {
 /* Whether later units must see a tensor as it was written and not as the source has it. */
 static bool keeps(const opt_plan_tensor *t) {
     return t->action != OPT_ACTION_COPY && t->weight->n_dims == 2 &&
-           (t->weight->role == OPT_ROLE_LINEAR || t->weight->role == OPT_ROLE_EMBEDDING) &&
+           (t->weight->role == OPT_ROLE_LINEAR || t->weight->role == OPT_ROLE_EMBEDDING ||
+            t->weight->role == OPT_ROLE_HEAD) &&
            t->n_rows == t->src_rows && t->n_cols == t->src_cols;
 }
 
@@ -122,6 +126,7 @@ void opt_calibration_free(opt_calibration *c) {
     if (c != NULL) {
         free_stage(c);
         free_kept(c);
+        opt_workdir_close(c->work, false);
         opt_stream_free(c->stream);
         opt_corpus_free(c->ctx, &c->corpus);
         opt_free(c->ctx, c->grams);
@@ -211,7 +216,8 @@ static opt_status advance_to(opt_calibration *c, int stage) {
     opt_status st = OPT_OK;
     while (c->stream_stage < stage) {
         if (c->stream_stage >= -1) {
-            OPT_TRY(opt_stream_advance(c->stream, c->stream_stage, c->replaced));
+            OPT_TRY(
+                opt_stream_advance(c->stream, c->stream_stage, c->one_pass ? NULL : c->replaced));
         }
         c->stream_stage++;
     }
@@ -302,13 +308,35 @@ done:
     return st;
 }
 
-opt_status opt_calibration_enter(opt_calibration *c, int stage) {
+opt_status opt_calibration_begin(opt_calibration *c, const char *output, int sweeps, bool fresh) {
+    char options[64];
+    (void)snprintf(options, sizeof options, "%d sweeps, %s", sweeps,
+                   c->one_pass ? "one pass" : "block by block");
+    return opt_resume_open(c->plan, &c->corpus, options, output, fresh, &c->work);
+}
+
+static opt_stage_state state_of(const opt_calibration *c, opt_plan_sums *sums) {
+    return (opt_stage_state){c->plan, c->stage, c->replaced, sums};
+}
+
+opt_status opt_calibration_leave(opt_calibration *c, opt_plan_sums *sums) {
+    const opt_stage_state state = state_of(c, sums);
+    return c->work != NULL && !c->restored ? opt_resume_save(c->work, &state) : OPT_OK;
+}
+
+void opt_calibration_finish(opt_calibration *c) {
+    opt_workdir_close(c->work, true);
+    c->work = NULL;
+}
+
+opt_status opt_calibration_enter(opt_calibration *c, int stage, opt_plan_sums *sums) {
     opt_status st = OPT_OK;
     if (stage == c->stage) {
         return OPT_OK;
     }
     free_stage(c);
     c->stage = stage;
+    c->restored = false;
     const bool any = mark_wanted(c, stage);
     if (stage == c->plan->model->n_units && !any) { /* nothing behind the blocks needs them */
         return OPT_OK;
@@ -317,10 +345,14 @@ opt_status opt_calibration_enter(opt_calibration *c, int stage) {
                 "stage %d comes behind stage %d", stage, c->stream_stage);
     OPT_TRY(advance_to(c, stage));
     free_kept(c);
-    if (!c->one_pass) {
+    if (!c->one_pass || c->work != NULL) {
         OPT_TRY(reserve_kept(c, stage));
     }
-    if (any) {
+    if (c->work != NULL) {
+        const opt_stage_state state = state_of(c, sums);
+        OPT_TRY(opt_resume_load(c->work, &state, &c->restored));
+    }
+    if (any && !c->restored) {
         OPT_TRY(collect(c, stage));
         OPT_TRY(make_hessians(c));
     }
@@ -342,6 +374,18 @@ void opt_calibration_keep(opt_calibration *c, int64_t i, int64_t row0, int64_t n
         memcpy(dst + (size_t)opt_weight_source_row(t->weight, row0 + r) * t->row_bytes,
                rows + (size_t)r * t->row_bytes, t->row_bytes);
     }
+}
+
+bool opt_calibration_take(const opt_calibration *c, int64_t i, int64_t row0, int64_t n_rows,
+                          uint8_t *dst) {
+    const opt_plan_tensor *t = &c->plan->tensors[i];
+    const opt_tensor *k = c->restored ? c->replaced[weight_index(c->plan, t)] : NULL;
+    for (int64_t r = 0; k != NULL && r < n_rows; r++) {
+        memcpy(dst + (size_t)r * t->row_bytes,
+               k->data + (size_t)opt_weight_source_row(t->weight, row0 + r) * t->row_bytes,
+               t->row_bytes);
+    }
+    return k != NULL;
 }
 
 /* What the tensors of one stage, or its Hessians, take. */
@@ -400,7 +444,7 @@ uint64_t opt_calibration_bytes(const opt_plan *plan, const opt_calibration_optio
     uint64_t most = 0;
     for (int i = 0; i < 3; i++) {
         const stage_bytes b = bytes_of_stage(plan, stages[i]);
-        uint64_t sum = (options->one_pass ? 0 : b.kept) + b.grams + b.hessians + b.scratch;
+        uint64_t sum = b.kept + b.grams + b.hessians + b.scratch;
         if (stages[i] < 0 && b.grams > 0) {
             sum += opt_stream_bytes(m, opt_min_i64(n_windows, OPT_CALIBRATION_EARLY_WINDOWS), n_ctx,
                                     n_threads);

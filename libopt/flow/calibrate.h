@@ -9,6 +9,7 @@
 
 #include "calib/stream.h"
 #include "flow/plan.h"
+#include "flow/resume.h"
 
 #define OPT_CALIBRATION_MAX_FILES 64
 
@@ -42,9 +43,26 @@ OPT_MUST_USE opt_status opt_calibration_new(opt_plan *plan, const opt_tokenizer 
                                             opt_calibration **out);
 void opt_calibration_free(opt_calibration *c);
 
-/** Comes before the first tile of the first tensor of a stage; stages come in order. Fills what
- * the plan says about calibration. Called by one thread. */
-OPT_MUST_USE opt_status opt_calibration_enter(opt_calibration *c, int stage);
+/**
+ * Comes first: opens the work directory of `output` (flow/resume.h), from which a run that was
+ * interrupted goes on; plan->kv must be there. Without this call nothing is saved.
+ */
+OPT_MUST_USE opt_status opt_calibration_begin(opt_calibration *c, const char *output, int sweeps,
+                                              bool fresh);
+/**
+ * Comes before the first tile of the first tensor of a stage; stages come in order. Fills what
+ * the plan says about calibration; for a stage that was saved, also its tensors' sums [plan->n].
+ * Called by one thread.
+ */
+OPT_MUST_USE opt_status opt_calibration_enter(opt_calibration *c, int stage, opt_plan_sums *sums);
+/** Comes behind the last tile of a stage, with the sums of its tensors: saves it. */
+OPT_MUST_USE opt_status opt_calibration_leave(opt_calibration *c, opt_plan_sums *sums);
+/** The output is in place: removes the work directory. */
+void opt_calibration_finish(opt_calibration *c);
+/** Writes rows of plan tensor i to dst if the stage was saved; false if they are to be solved.
+ * Thread-safe. */
+bool opt_calibration_take(const opt_calibration *c, int64_t i, int64_t row0, int64_t n_rows,
+                          uint8_t *dst);
 /** The Hessian of plan tensor i, whose stage was entered; NULL if it is not calibrated. */
 const opt_hessian *opt_calibration_hessian(const opt_calibration *c, int64_t i);
 /** Takes encoded rows [n_rows] of plan tensor i, so that later units see them. Thread-safe for

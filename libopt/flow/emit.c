@@ -26,9 +26,7 @@ typedef struct piece {
     int64_t tensor;
     int64_t row0, n_rows;
     size_t off, bytes; /* in the window's buffer */
-    double err, ref;   /* sum (w - w')^2, sum w^2 */
-    /* The same on the outputs of calibrated tensors: see opt_hessian_energy. */
-    double out_err, out_nearest, out_ref;
+    opt_plan_sums sums;
 } piece;
 
 /** Neighbouring pieces of one tensor: a system call and a step of the hash have a price of their
@@ -63,9 +61,7 @@ typedef struct engine {
     int n_scratch;
     window *current, *previous; /* previous: encoded, not yet written; NULL at the start */
     int64_t next_tensor, next_row;
-    struct {
-        double err, ref, out_err, out_nearest, out_ref;
-    } * sums;                     /* [plan->n], in order of tiles */
+    opt_plan_sums *sums;          /* [plan->n], in order of tiles */
     opt_calibration *calibration; /* NULL: none */
     int sweeps;
     int stage; /* whose tensors are being encoded */
@@ -203,13 +199,13 @@ static opt_status encode_rows(const engine *e, const opt_plan_tensor *t, piece *
         .importance = h != NULL ? h->diag : NULL,
         .hessian = h,
         .sweeps = e->sweeps,
-        .nearest = &p->out_nearest,
+        .nearest = &p->sums.out_nearest,
         .n_rows = p->n_rows,
         .n_cols = t->n_cols,
         .row_bytes = t->row_bytes,
         .dst = dst,
     };
-    p->out_nearest = NAN;
+    p->sums.out_nearest = NAN;
     return t->method->solve(e->plan->ctx, &job, s->method);
 }
 
@@ -219,11 +215,11 @@ static void add_output_error(const engine *e, const opt_plan_tensor *t, piece *p
     if (h == NULL) {
         return;
     }
-    p->out_ref = opt_hessian_energy(h, e->kern, s->w, p->n_rows, s->method, NULL);
+    p->sums.out_ref = opt_hessian_energy(h, e->kern, s->w, p->n_rows, s->method, NULL);
     for (int64_t i = 0; i < p->n_rows * t->n_cols; i++) {
         s->back[i] = s->w[i] - s->back[i];
     }
-    p->out_err = opt_hessian_energy(h, e->kern, s->back, p->n_rows, s->method, NULL);
+    p->sums.out_err = opt_hessian_energy(h, e->kern, s->back, p->n_rows, s->method, NULL);
 }
 
 static opt_status encode_piece(engine *e, piece *p, scratch *s) {
@@ -235,6 +231,10 @@ static opt_status encode_piece(engine *e, piece *p, scratch *s) {
         return OPT_OK;
     }
     const int64_t n = p->n_rows * t->n_cols;
+    if (e->calibration != NULL &&
+        opt_calibration_take(e->calibration, p->tensor, p->row0, p->n_rows, dst)) {
+        return OPT_OK; /* solved by a run that was interrupted */
+    }
     load_tile(e, t, p, s->w);
     const bool copy = t->action == OPT_ACTION_COPY; /* what is copied need only be a number */
     const int64_t bad = opt_format_find_bad(copy ? &opt_format_f32 : t->format, s->w, n);
@@ -250,7 +250,7 @@ static opt_status encode_piece(engine *e, piece *p, scratch *s) {
         t->format->decode(t->format, e->kern, dst + (size_t)r * t->row_bytes,
                           s->back + r * t->n_cols, t->n_cols);
     }
-    e->kern->add_errors(s->w, s->back, n, &p->err, &p->ref);
+    e->kern->add_errors(s->w, s->back, n, &p->sums.err, &p->sums.ref);
     add_output_error(e, t, p, s);
     if (e->calibration != NULL) {
         opt_calibration_keep(e->calibration, p->tensor, p->row0, p->n_rows, dst);
@@ -290,11 +290,11 @@ static opt_status finish_window(engine *e, const window *w) {
     }
     for (int i = 0; i < w->n; i++) {
         const piece *p = &w->pieces[i];
-        e->sums[p->tensor].err += p->err;
-        e->sums[p->tensor].ref += p->ref;
-        e->sums[p->tensor].out_err += p->out_err;
-        e->sums[p->tensor].out_nearest += p->out_nearest;
-        e->sums[p->tensor].out_ref += p->out_ref;
+        e->sums[p->tensor].err += p->sums.err;
+        e->sums[p->tensor].ref += p->sums.ref;
+        e->sums[p->tensor].out_err += p->sums.out_err;
+        e->sums[p->tensor].out_nearest += p->sums.out_nearest;
+        e->sums[p->tensor].out_ref += p->sums.out_ref;
     }
     drop_pages(e, w);
 done:
@@ -319,8 +319,11 @@ enum { TILE_WRITE, TILE_FINISH, TILE_PIECES };
 static opt_status run_tile(void *user, int64_t tile, int worker) {
     engine *e = user;
     const window *before = e->previous;
+    if (tile == TILE_WRITE && e->writer == NULL) {
+        return open_output(e);
+    }
     if (tile == TILE_WRITE) {
-        return before != NULL ? write_window(e, before) : open_output(e);
+        return before != NULL ? write_window(e, before) : OPT_OK;
     }
     if (tile == TILE_FINISH) {
         return before != NULL ? finish_window(e, before) : OPT_OK;
@@ -371,14 +374,33 @@ static void fill_window(engine *e, window *w) {
     }
 }
 
+/** With calibration a stage ends before the next one begins: everything of it is written, and what
+ * was solved is saved. */
+static opt_status change_stage(engine *e) {
+    opt_status st = OPT_OK;
+    const bool last = e->next_tensor >= e->plan->n;
+    if (e->calibration == NULL || (!last && next_stage(e) == e->stage)) {
+        return OPT_OK;
+    }
+    if (e->previous != NULL) {
+        OPT_TRY(write_window(e, e->previous));
+        OPT_TRY(finish_window(e, e->previous));
+        e->previous = NULL;
+        OPT_TRY(opt_calibration_leave(e->calibration, e->sums));
+    }
+    if (!last) {
+        e->stage = next_stage(e);
+        OPT_TRY(opt_calibration_enter(e->calibration, e->stage, e->sums));
+    }
+done:
+    return st;
+}
+
 static opt_status run_windows(engine *e, const char *step) {
     opt_status st = OPT_OK;
     for (int turn = 0;; turn ^= 1) {
         window *w = &e->windows[turn];
-        if (e->calibration != NULL && e->next_tensor < e->plan->n && next_stage(e) != e->stage) {
-            e->stage = next_stage(e);
-            OPT_TRY(opt_calibration_enter(e->calibration, e->stage));
-        }
+        OPT_TRY(change_stage(e));
         fill_window(e, w);
         e->current = w;
         OPT_TRY(opt_parallel_for(e->plan->ctx, w->n + TILE_PIECES, run_tile, e));
@@ -480,10 +502,18 @@ opt_status opt_emit(opt_plan *plan, const opt_emit_options *options) {
     int64_t n_checked = 0;
     OPT_TRY(opt_source_verify(plan->model->source, &n_checked));
     OPT_TRY(engine_alloc(e));
+    if (e->calibration != NULL) { /* what is in the way is found before the work */
+        OPT_TRY(open_output(e));
+        OPT_TRY(opt_calibration_begin(e->calibration, options->output, options->sweeps,
+                                      options->fresh));
+    }
     OPT_TRY(run_windows(e, options->step));
     opt_gguf_writer *writer = e->writer;
     e->writer = NULL; /* commit frees it in every case */
     OPT_TRY(opt_gguf_commit(writer));
+    if (e->calibration != NULL) {
+        opt_calibration_finish(e->calibration);
+    }
     fill_errors(e);
 done:
     engine_free(e);

@@ -15,6 +15,7 @@ typedef struct opt_emit_options {
     void *user;
     opt_calibration *calibration; /* NULL: none */
     int sweeps;                   /* of methods that refine */
+    bool fresh;                   /* begin anew even if an interrupted run could be continued */
 } opt_emit_options;
 
 /** Bytes that the engine allocates beyond the writer's header. */

@@ -36,6 +36,13 @@ typedef struct opt_plan_tensor {
     int64_t n_dead, n_calib_tokens;
 } opt_plan_tensor;
 
+/** Errors of a tensor, summed over its tiles in order. */
+typedef struct opt_plan_sums {
+    double err, ref; /* sum (w - w')^2, sum w^2 */
+    /* The same on the outputs of calibrated tensors: see opt_hessian_energy. */
+    double out_err, out_nearest, out_ref;
+} opt_plan_sums;
+
 typedef struct opt_plan {
     opt_ctx *ctx;
     opt_arena *arena;

@@ -336,9 +336,10 @@ static opt_status put_provenance(const job *j) {
     OPT_TRY(opt_kv_set_str(kv, "lathe.quantize.format", j->format->name));
     OPT_TRY(opt_kv_set_str(kv, "lathe.quantize.method", j->method->name));
     if (j->calib.text.n_paths > 0) {
-        OPT_TRY(
-            opt_kv_set_u64(kv, "lathe.quantize.calibration_windows", (uint64_t)j->calib.text.n_windows));
-        OPT_TRY(opt_kv_set_u64(kv, "lathe.quantize.calibration_context", (uint64_t)j->calib.text.n_ctx));
+        OPT_TRY(opt_kv_set_u64(kv, "lathe.quantize.calibration_windows",
+                               (uint64_t)j->calib.text.n_windows));
+        OPT_TRY(opt_kv_set_u64(kv, "lathe.quantize.calibration_context",
+                               (uint64_t)j->calib.text.n_ctx));
     }
     for (size_t i = 0; i < j->options->n_rules; i++) {
         OPT_TRY(opt_str_printf(j->ctx, &rules, "%s%s", i > 0 ? "\n" : "", j->options->rules[i]));
@@ -454,8 +455,8 @@ static opt_status run_emit(job *j) {
     OPT_REQUIRE(limit == 0 || need <= limit || j->calib.text.n_paths == 0, j->ctx, OPT_ERR_MEMORY,
                 "--max-memory",
                 "%llu bytes are needed (%lld windows of %lld tokens), %llu are allowed",
-                (unsigned long long)need, (long long)j->calib.text.n_windows, (long long)j->calib.text.n_ctx,
-                (unsigned long long)limit);
+                (unsigned long long)need, (long long)j->calib.text.n_windows,
+                (long long)j->calib.text.n_ctx, (unsigned long long)limit);
     if (j->calib.text.n_paths > 0) {
         OPT_TRY(open_tokenizer(j));
         OPT_TRY(opt_calibration_new(j->plan, j->opened.tokenizer, &j->calib, &j->calibration));
@@ -468,6 +469,7 @@ static opt_status run_emit(job *j) {
         .user = j,
         .calibration = j->calibration,
         .sweeps = o->sweeps,
+        .fresh = o->fresh,
     };
     OPT_TRY(opt_emit(j->plan, &emit));
 done:
