@@ -161,6 +161,27 @@ done:
     return st;
 }
 
+opt_status opt_buf_probe(opt_ctx *ctx, const char *path) {
+    opt_status st = OPT_OK;
+    struct stat info = {0};
+    if (strcmp(path, "-") == 0) {
+        return OPT_OK;
+    }
+    if (stat(path, &info) != 0) {
+        return opt_fail_errno(ctx, errno, path, "cannot open");
+    }
+    OPT_REQUIRE(!S_ISDIR(info.st_mode), ctx, OPT_ERR_IO, path, "is a directory, expected a file");
+    if (S_ISREG(info.st_mode)) { /* opening a pipe would disturb who writes into it */
+        const int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0) {
+            return opt_fail_errno(ctx, errno, path, "cannot open");
+        }
+        (void)close(fd);
+    }
+done:
+    return st;
+}
+
 opt_buf *opt_buf_retain(opt_buf *buf) {
     atomic_fetch_add_explicit(&buf->impl->n_refs, 1, memory_order_relaxed);
     return buf;

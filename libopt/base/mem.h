@@ -49,6 +49,8 @@ OPT_MUST_USE opt_status opt_buf_map(opt_ctx *ctx, const char *path, opt_buf **ou
  */
 OPT_MUST_USE opt_status opt_buf_read(opt_ctx *ctx, const char *path, size_t max_bytes,
                                      opt_buf **out);
+/** Whether opt_buf_read could open `path`: IO if not. Reads nothing and opens no pipes. */
+OPT_MUST_USE opt_status opt_buf_probe(opt_ctx *ctx, const char *path);
 opt_buf *opt_buf_retain(opt_buf *buf);
 void opt_buf_release(opt_buf *buf);
 /**

@@ -438,6 +438,9 @@ static opt_status read_calibration(job *j) {
         j->method = opt_quant_method_by_name(o->method);
     }
     OPT_TRY(opt_calibration_read_options(j->ctx, o, &j->calib));
+    for (size_t i = 0; i < j->calib.text.n_paths; i++) { /* a dry run reads them no further */
+        OPT_TRY(opt_buf_probe(j->ctx, j->calib.text.paths[i]));
+    }
 done:
     return st;
 }

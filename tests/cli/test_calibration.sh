@@ -87,6 +87,10 @@ check "an unknown method" grep -q "unknown method 'gptk'" err
 expect 2 q -o x.gguf -m gptq -f q4_0 --ctx 100000
 check "windows longer than the context" grep -q "longer than the model's context of 512" err
 expect 4 quantize stories260K -o x.gguf -m gptq -f q4_0 --calib nowhere.txt
+expect 4 quantize stories260K -m gptq -f q4_0 --calib nowhere.txt --dry-run
+check "a plan looks for its text" grep -q 'nowhere.txt: cannot open' err
+check "a plan that fails is not printed" test ! -s out
+expect 4 quantize stories260K -f q4_0 --calib . --dry-run
 echo hello >short.txt
 expect 3 quantize stories260K -o x.gguf -m gptq -f q4_0 --calib short.txt
 check "too little text" grep -q 'gives no window of 512 tokens' err

@@ -92,6 +92,23 @@ static void test_buf__map_refuses_what_is_no_file(void **state) {
     opt_ctx_free(ctx);
 }
 
+static void test_buf__probe(void **state) {
+    (void)state;
+    char fifo[300];
+    (void)snprintf(fifo, sizeof fifo, "%s/probed", dir);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    test_write_file(path, "x", 1);
+    opt_ctx *ctx = test_ctx(1);
+    assert_int_equal(opt_buf_probe(ctx, path), OPT_OK);
+    assert_int_equal(opt_buf_probe(ctx, "-"), OPT_OK);
+    assert_int_equal(opt_buf_probe(ctx, fifo), OPT_OK); /* does not wait for a writer */
+    assert_int_equal(opt_buf_probe(ctx, "/nonexistent/a"), OPT_ERR_IO);
+    assert_error(ctx, OPT_ERR_IO, "/nonexistent/a", "cannot open: No such file or directory");
+    assert_int_equal(opt_buf_probe(ctx, dir), OPT_ERR_IO);
+    assert_error(ctx, OPT_ERR_IO, dir, "is a directory, expected a file");
+    opt_ctx_free(ctx);
+}
+
 static void test_buf__read(void **state) {
     (void)state;
     static const size_t sizes[] = {0, 1, 65535, 65536, 300000};
@@ -159,6 +176,7 @@ int main(void) {
         cmocka_unit_test(test_buf__new),
         cmocka_unit_test(test_buf__map),
         cmocka_unit_test(test_buf__map_refuses_what_is_no_file),
+        cmocka_unit_test(test_buf__probe),
         cmocka_unit_test(test_buf__read),
         cmocka_unit_test(test_buf__read_standard_input),
     };
