@@ -65,9 +65,16 @@ const char *opt_ctx_warning(const opt_ctx *ctx, int i);
  */
 void opt_ctx_cancel(opt_ctx *ctx, int signal_number);
 
-/** Number of worker threads, and the instruction set in use ("ref", "avx2", "avx512", "amx"). */
+/** Number of worker threads. */
 int opt_ctx_n_threads(const opt_ctx *ctx);
+
+/**
+ * The highest level that the machine and OPT_ISA allow ("ref", "avx2", "avx512", "amx"), and all
+ * that was found ("avx2 avx512 avx_vnni", "" for ref). What the kernels use of it:
+ * opt_instruction_set.
+ */
 const char *opt_ctx_isa(const opt_ctx *ctx);
+const char *opt_ctx_features(const opt_ctx *ctx);
 
 /** Highest number of bytes of anonymous memory that the library held at once. */
 uint64_t opt_ctx_peak_memory(const opt_ctx *ctx);

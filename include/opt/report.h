@@ -59,6 +59,10 @@ typedef struct opt_report {
     const char *error_object, *error_message;
 } opt_report;
 
+/** Level of the strongest kernels in use: it can be below opt_ctx_isa where none was written for
+ * that. */
+const char *opt_instruction_set(opt_ctx *ctx);
+
 /** The report as one JSON document with a newline at its end. Free with opt_text_free. */
 OPT_MUST_USE opt_status opt_report_json(opt_ctx *ctx, const opt_report *report, char **out);
 

@@ -105,6 +105,28 @@ static void detect_hardware(opt_isa cap, opt_cpu *out) {
 
 #endif
 
+/** Writes the names of what was found: "avx2 avx512 avx_vnni". */
+static void fill_names(opt_cpu *out) {
+    static const struct {
+        unsigned bit;
+        const char *name;
+    } features[] = {
+        {OPT_CPU_AVX_VNNI, "avx_vnni"},       {OPT_CPU_GFNI, "gfni"},
+        {OPT_CPU_AVX512_BF16, "avx512_bf16"}, {OPT_CPU_AVX512_VBMI, "avx512_vbmi"},
+        {OPT_CPU_AVX512_FP16, "avx512_fp16"},
+    };
+    size_t n = 0;
+    for (int level = OPT_ISA_REF + 1; level <= (int)out->isa; level++) {
+        n += (size_t)snprintf(out->names + n, sizeof out->names - n, "%s%s", n > 0 ? " " : "",
+                              isa_names[level]);
+    }
+    for (size_t i = 0; i < sizeof features / sizeof features[0]; i++) {
+        if ((out->features & features[i].bit) != 0) { /* all names together fit */
+            n += (size_t)snprintf(out->names + n, sizeof out->names - n, " %s", features[i].name);
+        }
+    }
+}
+
 bool opt_cpu_detect(opt_cpu *out) {
     opt_isa cap = OPT_ISA_AMX;
     const char *wanted = getenv("OPT_ISA");
@@ -120,6 +142,7 @@ bool opt_cpu_detect(opt_cpu *out) {
     }
     *out = (opt_cpu){0};
     detect_hardware(cap, out);
+    fill_names(out);
     return true;
 }
 

@@ -29,6 +29,7 @@ typedef struct opt_cpu {
                           considered */
     unsigned features; /**< OPT_CPU_* bits, all zero below the level that they belong to */
     char model[64];    /**< processor name, for reports only */
+    char names[96];    /**< levels (but ref) and features, separated by spaces, for reports only */
 } opt_cpu;
 
 /**

@@ -81,6 +81,8 @@ int opt_ctx_n_threads(const opt_ctx *ctx) { return ctx->n_threads; }
 
 const char *opt_ctx_isa(const opt_ctx *ctx) { return opt_isa_name(ctx->cpu.isa); }
 
+const char *opt_ctx_features(const opt_ctx *ctx) { return ctx->cpu.names; }
+
 opt_isa opt_ctx_isa_level(const opt_ctx *ctx) { return ctx->cpu.isa; }
 
 const opt_cpu *opt_ctx_cpu(const opt_ctx *ctx) { return &ctx->cpu; }

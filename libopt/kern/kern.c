@@ -13,19 +13,24 @@ static bool runs(opt_isa isa, unsigned features, opt_isa level, unsigned needs) 
     return isa >= level && (features & needs) == needs;
 }
 
+static void raise_to(opt_isa *to, opt_isa level) { *to = level > *to ? level : *to; }
+
 // NOLINTNEXTLINE(readability-function-size): one statement a row of kernels.def
 void opt_kern_fill(opt_kern *out, opt_isa isa, unsigned features) {
     memset(out, 0, sizeof *out);
     out->isa = isa;
     out->features = features;
+    out->rows_isa = OPT_ISA_REF;
     /* Rows are listed weakest first, so the last one that the machine can run stays. */
 #define OPT_KERN(slot, suffix, level, needs)                                                       \
     if (runs(isa, features, OPT_ISA_##level, needs)) {                                             \
         out->slot = optk_##slot##__##suffix;                                                       \
+        raise_to(&out->rows_isa, OPT_ISA_##level);                                                 \
     }
 #define OPT_KERN_FMT(slot, kfmt, name, suffix, level, needs)                                       \
     if (runs(isa, features, OPT_ISA_##level, needs)) {                                             \
         out->slot[OPT_KFMT_##kfmt] = optk_##slot##_##name##__##suffix;                             \
+        raise_to(&out->rows_isa, OPT_ISA_##level);                                                 \
     }
 #include "kern/kernels.def"
 }

@@ -241,7 +241,8 @@ typedef void opt_kern_add_errors_fn(const float *w, const float *v, int64_t n, d
  * machine can run.
  */
 typedef struct opt_kern {
-    opt_isa isa;
+    opt_isa isa;      /**< the level asked for */
+    opt_isa rows_isa; /**< the highest level that a row of the table belongs to */
     unsigned features;
 
     opt_kern_decode_fn *decode[OPT_KFMT_COUNT]; /**< NULL: see format rows */

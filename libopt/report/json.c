@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "kern/kern.h"
 #include "report/render.h"
 
 const char *opt_verdict_name(opt_verdict verdict) {
@@ -218,12 +219,18 @@ static void put_errors(opt_jsonw *w, const opt_ctx *ctx, const opt_report *r) {
     opt_jsonw_end_array(w);
 }
 
+const char *opt_instruction_set(opt_ctx *ctx) {
+    const opt_kern *kern = opt_kern_get(ctx);
+    return kern != NULL ? opt_isa_name(kern->rows_isa) : opt_ctx_isa(ctx);
+}
+
 /** Everything that differs from run to run or from machine to machine stands here and nowhere else.
  */
-static void put_run(opt_jsonw *w, const opt_ctx *ctx, const opt_report *r) {
+static void put_run(opt_jsonw *w, opt_ctx *ctx, const opt_report *r) {
     opt_jsonw_key(w, "run");
     opt_jsonw_begin_object(w);
-    put_str(w, "instruction_set", opt_ctx_isa(ctx));
+    put_str(w, "instruction_set", opt_instruction_set(ctx));
+    put_str(w, "processor", opt_ctx_features(ctx));
     put_i64(w, "threads", opt_ctx_n_threads(ctx));
     put_u64(w, "peak_memory_bytes",
             r->quantize != NULL ? r->quantize->peak_memory : opt_ctx_peak_memory(ctx));

@@ -67,6 +67,13 @@ expect 0 infer-run generate q.gguf -p Once --max-tokens 5 --json --echo
 check "the prompt is no part of the text" test "$(json_check out result.text)" = "$text"
 check "the prompt is in the report" test "$(json_check out result.prompt)" = '"Once"' -o "$(json_check out result.prompt)" = Once
 
+# The instruction set is that of kernels which exist
+expect 0 infer-run inspect q.gguf --json
+level=$(json_check out run.instruction_set | tr -d '"')
+check "the level of kernels ($level)" grep -q "[ _]*OPT_KERN.*, ${level^^}, " "$source/libopt/kern/kernels.def"
+expect 0 quantize --version
+check "--version names it, too" grep -q "^instruction set: $level" out
+
 # The same report for the same job, but for what stands under "run"
 expect 0 quantize stories260K -o j.gguf --force -j 1 --json
 json_check out --without run >a

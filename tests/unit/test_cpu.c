@@ -42,6 +42,10 @@ static void test_cpu__environment_caps_the_level(void **state) {
         assert_true(cpu.isa >= OPT_ISA_AVX2 || cpu.features == 0);
         assert_true(cpu.isa >= OPT_ISA_AVX512 || (cpu.features & of_avx512) == 0);
         assert_true((cpu.features & ~all.features) == 0);
+        assert_true((cpu.names[0] == 0) == (cpu.isa == OPT_ISA_REF));
+        assert_true((strstr(cpu.names, "amx") != NULL) == (cpu.isa == OPT_ISA_AMX));
+        assert_true((strstr(cpu.names, "avx512_bf16") != NULL) ==
+                    ((cpu.features & OPT_CPU_AVX512_BF16) != 0));
     }
     assert_int_equal(unsetenv("OPT_ISA"), 0);
 }

@@ -88,8 +88,10 @@ static int print_version(const cli_tool *tool) {
         printf("%s (Lathe) %s\n", tool->name, opt_version());
         return 0;
     }
-    printf("%s (Lathe) %s\ninstruction set: %s\nlibraries: %s\n", tool->name, opt_version(),
-           opt_ctx_isa(ctx), opt_libraries());
+    const char *features = opt_ctx_features(ctx);
+    printf("%s (Lathe) %s\ninstruction set: %s%s%s%s\nlibraries: %s\n", tool->name, opt_version(),
+           opt_instruction_set(ctx), features[0] != 0 ? " (processor: " : "", features,
+           features[0] != 0 ? ")" : "", opt_libraries());
     opt_ctx_free(ctx);
     return 0;
 }
