@@ -65,6 +65,10 @@ const char *opt_ctx_warning(const opt_ctx *ctx, int i);
  */
 void opt_ctx_cancel(opt_ctx *ctx, int signal_number);
 
+/** OPT_OK, or INTERRUPTED or TERMINATED (recorded) when opt_ctx_cancel was called: for a program
+ * that waits for input of its own. */
+OPT_MUST_USE opt_status opt_ctx_check(opt_ctx *ctx);
+
 /** Number of worker threads. */
 int opt_ctx_n_threads(const opt_ctx *ctx);
 

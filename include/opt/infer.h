@@ -29,8 +29,14 @@ void opt_runner_close(opt_runner *r);
 /** Whether a BOS token starts a text. */
 typedef enum opt_bos { OPT_BOS_AUTO, OPT_BOS_NONE } opt_bos;
 
-/** Sampling: zero-initialised means greedy. Applied in this order: repetition, presence, top-k,
- * top-p, min-p, temperature. */
+/** A value added to the logit of one token. */
+typedef struct opt_logit_bias {
+    int32_t id;
+    float bias; /**< -INFINITY: never chosen */
+} opt_logit_bias;
+
+/** Sampling: zero-initialised means greedy. Applied in this order: bias, repetition, presence,
+ * frequency, top-k, top-p, min-p, temperature. */
 typedef struct opt_sampling {
     double temperature;        /**< 0: greedy */
     int64_t top_k;             /**< 0: off */
@@ -38,9 +44,20 @@ typedef struct opt_sampling {
     double min_p;              /**< 0: off */
     double repetition_penalty; /**< 0 or 1: off; over the last repetition_window tokens */
     int64_t repetition_window; /**< 0: 64 */
-    double presence_penalty;
+    double presence_penalty;   /**< subtracted once for a token of the window */
+    double frequency_penalty;  /**< subtracted for each time that a token occurs in it */
     uint64_t seed;
+    const opt_logit_bias *bias; /**< [n_bias], borrowed while the run lasts */
+    size_t n_bias;
 } opt_sampling;
+
+/** Guessing several tokens ahead, which the model checks in one pass: the same tokens, sooner where
+ * guesses are right. Zero-initialised: no guesses. */
+typedef struct opt_speculation {
+    bool lookup; /**< guess what followed the last tokens when they occurred before */
+    opt_runner
+        *draft; /**< guess with this smaller model of the same tokenizer (borrowed), or NULL */
+} opt_speculation;
 
 typedef struct opt_generate_options {
     const char *prompt;
@@ -52,6 +69,7 @@ typedef struct opt_generate_options {
     const char *const *stops; /**< generation ends before the first of these texts */
     size_t n_stops;
     bool ignore_eos;
+    opt_speculation speculation;
     /** Receives new text (whole characters). A status other than OPT_OK ends the run with it. */
     opt_status (*on_text)(void *user, const char *text, size_t n);
     void *user;
@@ -61,6 +79,10 @@ typedef struct opt_generate_result {
     int64_t n_prompt, n_generated;
     const char *stop_reason; /**< "eos", "stop", "length", "context" (static) */
     double prompt_seconds, generate_seconds;
+    int64_t n_read;   /**< prompt tokens that had to be computed: the rest was in a cache */
+    int64_t n_passes; /**< through the model for the generated tokens */
+    int64_t n_guessed,
+        n_right;  /**< tokens guessed by speculation, and how many of them were right */
     int32_t *ids; /**< [n_prompt + n_generated] */
     void *impl;
 } opt_generate_result;
@@ -69,6 +91,40 @@ OPT_MUST_USE opt_status opt_generate(opt_ctx *ctx, opt_runner *r,
                                      const opt_generate_options *options,
                                      opt_generate_result *result);
 void opt_generate_result_free(opt_generate_result *result);
+
+/** A conversation with a model. Its cache is kept from turn to turn. */
+typedef struct opt_chat opt_chat;
+
+typedef struct opt_chat_options {
+    const char *template_name; /**< such as "chatml"; NULL: the model's own is recognised */
+    const char *system;        /**< system message, or NULL: what the template says */
+    int64_t max_tokens;        /**< of an answer; 0: 512 */
+    opt_sampling sampling;
+    opt_speculation speculation;
+    const char *const *stops; /**< see opt_generate_options */
+    size_t n_stops;
+    opt_status (*on_text)(void *user, const char *text, size_t n);
+    void *user;
+} opt_chat_options;
+
+/**
+ * Begins a conversation; what the options point to must outlive it, and the runner is its own while
+ * it lasts. Errors: USAGE (unknown template name, no template, no place for a system message);
+ * UNSUPPORTED: the model's template is not known.
+ */
+OPT_MUST_USE opt_status opt_chat_new(opt_ctx *ctx, opt_runner *r, const opt_chat_options *options,
+                                     opt_chat **out);
+/**
+ * The user says text[n]; the answer goes to on_text. `result` counts the tokens of the whole
+ * conversation as the prompt; free it. Where the conversation outgrows the context, its oldest
+ * turns are forgotten (a warning says how many), the system message stays. After an error the turn
+ * has not taken place.
+ */
+OPT_MUST_USE opt_status opt_chat_say(opt_chat *chat, const char *text, size_t n,
+                                     opt_generate_result *result);
+/** The template in use. */
+const char *opt_chat_format_name(const opt_chat *chat);
+void opt_chat_free(opt_chat *chat);
 
 typedef enum opt_ppl_convention {
     OPT_PPL_FULL,     /**< consecutive windows of ctx tokens, tokens 1 .. ctx-1 of each scored */

@@ -32,6 +32,13 @@ typedef struct opt_gate {
 void opt_gate_set(opt_gate *gate, const char *name, double limit, bool at_least, double value,
                   double low, double high);
 
+/** One turn of a conversation. */
+typedef struct opt_chat_turn {
+    const char *user, *answer; /**< [user_bytes], [answer_bytes] */
+    size_t user_bytes, answer_bytes;
+    opt_generate_result result; /**< without ids */
+} opt_chat_turn;
+
 /** What a tool has to say at its end: a view, everything borrowed. Zero-initialise; absent results
  * are NULL. */
 typedef struct opt_report {
@@ -47,6 +54,9 @@ typedef struct opt_report {
     size_t prompt_bytes;
     const char *generated_text; /**< [generated_bytes], without the prompt */
     size_t generated_bytes;
+    const char *chat_template; /**< of a conversation, with its turns [n_turns] */
+    const opt_chat_turn *turns;
+    size_t n_turns;
     const opt_ppl_result *perplexity;
     const opt_compare_result *compare;
     const opt_bench_result *bench;

@@ -256,3 +256,5 @@ opt_status opt_check_cancel(opt_ctx *ctx) {
     return opt_fail(ctx, signal_number == 15 ? OPT_ERR_TERMINATED : OPT_ERR_INTERRUPTED, NULL,
                     "stopped by signal %d", signal_number);
 }
+
+opt_status opt_ctx_check(opt_ctx *ctx) { return opt_check_cancel(ctx); }

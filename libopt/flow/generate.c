@@ -47,6 +47,7 @@ opt_status opt_generate(opt_ctx *ctx, opt_runner *r, const opt_generate_options 
         .max_tokens = max_tokens,
         .stopper = {.stops = options->stops, .n = options->n_stops},
         .ignore_eos = options->ignore_eos,
+        .end_token = -1,
         .on_text = options->on_text,
         .user = options->user,
     };
@@ -57,6 +58,8 @@ opt_status opt_generate(opt_ctx *ctx, opt_runner *r, const opt_generate_options 
     OPT_TRY(context_size(r, (int64_t)tokens.n, max_tokens, &n_ctx));
     OPT_TRY(opt_sampler_new(ctx, &options->sampling, job.n_vocab, &job.sampler));
     OPT_TRY(opt_runner_session(r, n_ctx, &job.session));
+    OPT_TRY(opt_runner_speculator(r, &options->speculation, &options->sampling, n_ctx,
+                                  &job.speculator));
     const int64_t n_prompt = (int64_t)tokens.n;
     OPT_TRY(opt_generate_run(ctx, &job, &outcome));
     *result = (opt_generate_result){
@@ -65,6 +68,10 @@ opt_status opt_generate(opt_ctx *ctx, opt_runner *r, const opt_generate_options 
         .stop_reason = outcome.stop_reason,
         .prompt_seconds = outcome.prompt_seconds,
         .generate_seconds = outcome.generate_seconds,
+        .n_read = outcome.n_read,
+        .n_passes = outcome.n_passes,
+        .n_guessed = outcome.n_guessed,
+        .n_right = outcome.n_right,
         .ids = tokens.ids,
         .impl = ctx,
     };
@@ -72,6 +79,7 @@ opt_status opt_generate(opt_ctx *ctx, opt_runner *r, const opt_generate_options 
 done:
     opt_tokens_free(ctx, &tokens);
     opt_sampler_free(job.sampler);
+    opt_speculator_free(job.speculator);
     opt_stopper_free(ctx, &job.stopper);
     return st;
 }

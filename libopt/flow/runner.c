@@ -1,5 +1,6 @@
 #include "flow/runner.h"
 
+#include <string.h>
 #include <time.h>
 
 double opt_flow_seconds(void) {
@@ -59,6 +60,48 @@ opt_status opt_runner_tokenize(opt_runner *r, const char *text, size_t n, opt_bo
                 opt_source_path(r->opened.source),
                 "the model has no tokenizer, so it cannot read a text");
     OPT_TRY(opt_tokenizer_encode(r->ctx, r->opened.tokenizer, text, n, flags, out));
+done:
+    return st;
+}
+
+/** Guesses are ids: they mean nothing to a model that has other tokens. */
+static opt_status check_same_tokenizer(opt_runner *r, const opt_runner *draft) {
+    opt_status st = OPT_OK;
+    const opt_tokenizer *a = r->opened.tokenizer, *b = draft->opened.tokenizer;
+    const char *name = opt_source_path(draft->opened.source);
+    OPT_REQUIRE(draft->opened.model->hp.n_vocab == r->opened.model->hp.n_vocab, r->ctx,
+                OPT_ERR_USAGE, name,
+                "has a vocabulary of %lld tokens, the model that it is to guess for one of %lld",
+                (long long)draft->opened.model->hp.n_vocab, (long long)r->opened.model->hp.n_vocab);
+    OPT_REQUIRE(a != NULL && b != NULL, r->ctx, OPT_ERR_USAGE, name,
+                "guessing needs a tokenizer in both models");
+    for (int64_t id = 0; id < r->opened.model->hp.n_vocab; id++) {
+        size_t n = 0, m = 0;
+        const char *x = opt_tokenizer_piece(a, (int32_t)id, &n);
+        const char *y = opt_tokenizer_piece(b, (int32_t)id, &m);
+        const bool same =
+            (x == NULL && y == NULL) || (x != NULL && y != NULL && n == m && memcmp(x, y, n) == 0);
+        OPT_REQUIRE(same, r->ctx, OPT_ERR_USAGE, name,
+                    "token %lld is another one than in the model that it is to guess for",
+                    (long long)id);
+    }
+done:
+    return st;
+}
+
+opt_status opt_runner_speculator(opt_runner *r, const opt_speculation *options,
+                                 const opt_sampling *sampling, int64_t n_ctx,
+                                 opt_speculator **out) {
+    opt_status st = OPT_OK;
+    opt_session *session = NULL;
+    *out = NULL;
+    if (options->draft != NULL) {
+        OPT_TRY(check_same_tokenizer(r, options->draft));
+        OPT_TRY(opt_runner_session(options->draft, n_ctx, &session));
+    }
+    if (options->draft != NULL || options->lookup) {
+        OPT_TRY(opt_speculator_new(r->ctx, session, r->opened.model->hp.n_vocab, sampling, out));
+    }
 done:
     return st;
 }

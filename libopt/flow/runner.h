@@ -5,6 +5,7 @@
 #include "exec/session.h"
 #include "flow/open.h"
 #include "opt/infer.h"
+#include "runtime/speculate.h"
 
 struct opt_runner {
     opt_ctx *ctx;
@@ -22,6 +23,14 @@ OPT_MUST_USE opt_status opt_runner_session(opt_runner *r, int64_t n_ctx, opt_ses
 /** Tokens of a text as a model reads it from its beginning; USAGE if the model has no tokenizer. */
 OPT_MUST_USE opt_status opt_runner_tokenize(opt_runner *r, const char *text, size_t n, opt_bos bos,
                                             bool parse_special, opt_tokens *out);
+
+/**
+ * A speculator as the options ask for, or NULL in *out where they ask for none. n_ctx: positions of
+ * the job. Errors: USAGE if the draft model's tokenizer is another one.
+ */
+OPT_MUST_USE opt_status opt_runner_speculator(opt_runner *r, const opt_speculation *options,
+                                              const opt_sampling *sampling, int64_t n_ctx,
+                                              opt_speculator **out);
 
 /** Wall-clock seconds since some point in the past. */
 double opt_flow_seconds(void);

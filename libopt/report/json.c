@@ -90,6 +90,14 @@ static void put_quantize(opt_jsonw *w, const opt_quantize_result *q) {
     opt_jsonw_end_array(w);
 }
 
+/** What speculation guessed, where it was asked for. */
+static void put_speculation(opt_jsonw *w, const opt_generate_result *g) {
+    put_i64(w, "passes", g->n_passes);
+    put_i64(w, "guessed_tokens", g->n_guessed);
+    put_i64(w, "right_guesses", g->n_right);
+    put_f64(w, "acceptance_rate", opt_report_ratio((double)g->n_right, (double)g->n_guessed));
+}
+
 static void put_generate(opt_jsonw *w, const opt_report *r) {
     const opt_generate_result *g = r->generate;
     opt_jsonw_key(w, "prompt");
@@ -99,10 +107,32 @@ static void put_generate(opt_jsonw *w, const opt_report *r) {
     put_i64(w, "prompt_tokens", g->n_prompt);
     put_i64(w, "generated_tokens", g->n_generated);
     put_str(w, "stop_reason", g->stop_reason);
+    put_speculation(w, g);
     opt_jsonw_key(w, "ids");
     opt_jsonw_begin_array(w);
     for (int64_t i = 0; i < g->n_prompt + g->n_generated; i++) {
         opt_jsonw_i64(w, g->ids[i]);
+    }
+    opt_jsonw_end_array(w);
+}
+
+static void put_chat(opt_jsonw *w, const opt_report *r) {
+    put_str(w, "chat_template", r->chat_template);
+    opt_jsonw_key(w, "turns");
+    opt_jsonw_begin_array(w);
+    for (size_t i = 0; i < r->n_turns; i++) {
+        const opt_chat_turn *t = &r->turns[i];
+        opt_jsonw_begin_object(w);
+        opt_jsonw_key(w, "user");
+        opt_jsonw_strn(w, t->user, t->user_bytes);
+        opt_jsonw_key(w, "answer");
+        opt_jsonw_strn(w, t->answer, t->answer_bytes);
+        put_i64(w, "prompt_tokens", t->result.n_prompt);
+        put_i64(w, "computed_prompt_tokens", t->result.n_read);
+        put_i64(w, "generated_tokens", t->result.n_generated);
+        put_str(w, "stop_reason", t->result.stop_reason);
+        put_speculation(w, &t->result);
+        opt_jsonw_end_object(w);
     }
     opt_jsonw_end_array(w);
 }
@@ -262,7 +292,7 @@ static void put_result(opt_jsonw *w, const opt_report *r, const opt_json *inspec
         return;
     }
     if (r->quantize == NULL && r->generate == NULL && r->perplexity == NULL && r->compare == NULL &&
-        r->bench == NULL) {
+        r->bench == NULL && r->chat_template == NULL) {
         opt_jsonw_null(w);
         return;
     }
@@ -271,6 +301,8 @@ static void put_result(opt_jsonw *w, const opt_report *r, const opt_json *inspec
         put_quantize(w, r->quantize);
     } else if (r->generate != NULL) {
         put_generate(w, r);
+    } else if (r->chat_template != NULL) {
+        put_chat(w, r);
     } else if (r->perplexity != NULL) {
         put_perplexity(w, r->perplexity);
     } else if (r->compare != NULL) {

@@ -3,6 +3,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/num.h"
+
 static double now_seconds(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -69,18 +71,32 @@ opt_status opt_stopper_finish(opt_ctx *ctx, opt_stopper *s, opt_str *out) {
 
 void opt_stopper_free(opt_ctx *ctx, opt_stopper *s) { opt_str_free(ctx, &s->held); }
 
-/** Picks the next token as soon as the logits of the last row arrive. */
+/** Picks tokens as soon as their logits arrive: row i stands behind ids[n0 + i]. Rows behind the
+ * first wrong guess do not count. */
 typedef struct picker {
     opt_generate_job *job;
-    int32_t token;
+    int64_t n0;        /* tokens in front of row 0's choice */
+    int64_t n_guessed; /* ids[n0 .. n0 + n_guessed) are guesses of the choices */
+    int64_t n_right;
+    int32_t token; /* the choice behind the last right guess */
+    bool settled;
 } picker;
 
 static opt_status pick(void *user, int64_t row0, int64_t n_rows, const float *logits) {
     picker *p = user;
-    const opt_tokens *t = p->job->tokens;
+    const int32_t *ids = p->job->tokens->ids;
     (void)row0;
-    return opt_sampler_pick(p->job->sampler, logits + (n_rows - 1) * p->job->n_vocab, t->ids,
-                            (int64_t)t->n, &p->token);
+    for (int64_t i = 0; i < n_rows && !p->settled; i++) {
+        const int64_t n = p->n0 + p->n_right;
+        const opt_status st =
+            opt_sampler_pick(p->job->sampler, logits + i * p->job->n_vocab, ids, n, &p->token);
+        if (st != OPT_OK) {
+            return st;
+        }
+        p->settled = p->n_right == p->n_guessed || p->token != ids[n];
+        p->n_right += !p->settled;
+    }
+    return OPT_OK;
 }
 
 /** Hands text to the callback and empties `text`. */
@@ -138,50 +154,133 @@ static opt_status prime_detok(opt_ctx *ctx, const opt_generate_job *job, opt_det
     return st;
 }
 
+/** The state of one run. */
+typedef struct loop {
+    opt_ctx *ctx;
+    opt_generate_job *job;
+    opt_generate_outcome *out;
+    opt_str piece, text;
+    opt_detok detok;
+    int64_t n_generated;
+    bool stopped; /* at a stop text */
+    bool ended;
+} loop;
+
+/** Room for all tokens and guesses, so that the loop need not grow it. */
+static opt_status reserve_tokens(opt_ctx *ctx, opt_generate_job *job) {
+    opt_status st = OPT_OK;
+    opt_tokens *t = job->tokens;
+    size_t n = 0, bytes = 0;
+    const int64_t room = opt_session_n_ctx(job->session) - (int64_t)t->n + 1;
+    const int64_t more = opt_max_i64(0, opt_min_i64(job->max_tokens, room)) + OPT_MAX_DRAFT + 1;
+    OPT_REQUIRE(opt_add_size(t->n, (size_t)more, &n) && opt_mul_size(n, sizeof *t->ids, &bytes),
+                ctx, OPT_ERR_USAGE, NULL, "too many tokens asked for");
+    if (n > t->cap) {
+        void *p = opt_realloc(ctx, t->ids, bytes);
+        OPT_TRY_PTR(p);
+        t->ids = p;
+        t->cap = n;
+    }
+done:
+    return st;
+}
+
+/** Takes the next token of the text; l->ended with the reason when there is nothing more to come.
+ */
+static opt_status take_token(loop *l, int32_t token) {
+    opt_status st = OPT_OK;
+    opt_generate_job *job = l->job;
+    OPT_TRY(opt_check_cancel(l->ctx));
+    const bool eog = job->tokenizer != NULL && !job->ignore_eos &&
+                     (token == job->end_token || opt_tokenizer_is_eog(job->tokenizer, token));
+    if (eog) {
+        l->out->stop_reason = "eos";
+        l->ended = true;
+        return OPT_OK;
+    }
+    job->tokens->ids[job->tokens->n++] = token;
+    l->n_generated++;
+    OPT_TRY(show_token(l->ctx, job, &l->detok, token, &l->piece, &l->text, &l->stopped));
+    if (l->stopped) {
+        l->out->stop_reason = "stop";
+        l->ended = true;
+    } else if (l->n_generated == job->max_tokens) {
+        l->ended = true;
+    }
+done:
+    return st;
+}
+
+/** Runs the last token and guesses of the next ones through the model, and takes what comes out. */
+static opt_status next_tokens(loop *l) {
+    opt_status st = OPT_OK;
+    opt_generate_job *job = l->job;
+    opt_tokens *t = job->tokens;
+    const int64_t past = opt_session_n_past(job->session);
+    const int64_t n = (int64_t)t->n;
+    picker p = {.job = job, .n0 = n};
+    if (job->speculator != NULL) {
+        const int64_t room = opt_session_n_ctx(job->session) - past - 1;
+        OPT_TRY(opt_speculator_guess(job->speculator, t->ids, n,
+                                     opt_min_i64(room, job->max_tokens - l->n_generated - 1),
+                                     &p.n_guessed));
+    }
+    OPT_TRY(opt_session_eval(job->session, t->ids + past, n - past + p.n_guessed, n - past - 1,
+                             pick, &p));
+    opt_session_truncate(job->session, n + p.n_right);
+    if (job->speculator != NULL) {
+        opt_speculator_learn(job->speculator, p.n_guessed, p.n_right);
+    }
+    l->out->n_passes++;
+    l->out->n_guessed += p.n_guessed;
+    l->out->n_right += p.n_right;
+    for (int64_t i = 0; i < p.n_right && !l->ended; i++) {
+        OPT_TRY(take_token(l, t->ids[n + i])); /* stands there already */
+    }
+    if (!l->ended) {
+        OPT_TRY(take_token(l, p.token));
+    }
+done:
+    return st;
+}
+
+/** Reads the prompt and takes the first token. */
+static opt_status read_prompt(loop *l) {
+    opt_status st = OPT_OK;
+    opt_generate_job *job = l->job;
+    const int64_t past = opt_session_n_past(job->session), n = (int64_t)job->tokens->n;
+    picker p = {.job = job, .n0 = n};
+    const double start = now_seconds();
+    l->out->n_read = n - past;
+    OPT_TRY(
+        opt_session_eval(job->session, job->tokens->ids + past, n - past, n - past - 1, pick, &p));
+    l->out->prompt_seconds = now_seconds() - start;
+    OPT_TRY(take_token(l, p.token));
+done:
+    return st;
+}
+
 opt_status opt_generate_run(opt_ctx *ctx, opt_generate_job *job, opt_generate_outcome *out) {
     opt_status st = OPT_OK;
-    opt_str piece = {0}, text = {0};
-    opt_detok detok = {0};
-    picker p = {job, -1};
-    bool stopped = false;
-    int64_t n_generated = 0;
-    out->stop_reason = "length";
-    OPT_TRY(prime_detok(ctx, job, &detok, &piece));
-    double start = now_seconds();
-    const int64_t n_prompt = (int64_t)job->tokens->n;
-    OPT_TRY(opt_session_eval(job->session, job->tokens->ids, n_prompt, n_prompt - 1, pick, &p));
-    out->prompt_seconds = now_seconds() - start;
-    start = now_seconds();
-    while (n_generated < job->max_tokens) {
-        OPT_TRY(opt_check_cancel(ctx));
-        if (job->tokenizer != NULL && !job->ignore_eos &&
-            opt_tokenizer_is_eog(job->tokenizer, p.token)) {
-            out->stop_reason = "eos";
-            break;
-        }
-        OPT_TRY(opt_tokens_push(ctx, job->tokens, p.token));
-        n_generated++;
-        OPT_TRY(show_token(ctx, job, &detok, p.token, &piece, &text, &stopped));
-        if (stopped) {
-            out->stop_reason = "stop";
-            break;
-        }
-        if (n_generated == job->max_tokens) {
-            break;
-        }
+    loop l = {.ctx = ctx, .job = job, .out = out};
+    *out = (opt_generate_outcome){.stop_reason = "length"};
+    const double start = now_seconds();
+    OPT_TRY(reserve_tokens(ctx, job));
+    OPT_TRY(prime_detok(ctx, job, &l.detok, &l.piece));
+    OPT_TRY(read_prompt(&l));
+    while (!l.ended) {
         if (opt_session_n_past(job->session) == opt_session_n_ctx(job->session)) {
             out->stop_reason = "context";
             break;
         }
-        const int32_t token = p.token;
-        OPT_TRY(opt_session_eval(job->session, &token, 1, 0, pick, &p));
+        OPT_TRY(next_tokens(&l));
     }
-    if (!stopped && job->tokenizer != NULL) {
-        OPT_TRY(show_rest(ctx, job, &detok, &piece, &text));
+    if (!l.stopped && job->tokenizer != NULL) {
+        OPT_TRY(show_rest(ctx, job, &l.detok, &l.piece, &l.text));
     }
-    out->generate_seconds = now_seconds() - start;
+    out->generate_seconds = now_seconds() - start - out->prompt_seconds;
 done:
-    opt_str_free(ctx, &piece);
-    opt_str_free(ctx, &text);
+    opt_str_free(ctx, &l.piece);
+    opt_str_free(ctx, &l.text);
     return st;
 }

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "exec/session.h"
 #include "runtime/sampler.h"
+#include "runtime/speculate.h"
 #include "text/tokenizer.h"
 
 /** Ends a text before the first of several stop texts, across token boundaries. Zero-initialise. */
@@ -27,13 +28,15 @@ void opt_stopper_free(opt_ctx *ctx, opt_stopper *s);
 
 /** What a run of the loop needs; the prompt's tokens are in `tokens` already. */
 typedef struct opt_generate_job {
-    opt_session *session; /* empty cache */
+    opt_session *session; /* its cache holds the first tokens of the prompt, not all of them */
     const opt_tokenizer *tokenizer;
     opt_sampler *sampler;
-    opt_tokens *tokens; /* grows by the generated ones */
+    opt_speculator *speculator; /* or NULL */
+    opt_tokens *tokens;         /* grows by the generated ones */
     int64_t n_vocab, max_tokens;
     opt_stopper stopper;
     bool ignore_eos;
+    int32_t end_token; /* ends the text like an end-of-text token; -1: none does */
     opt_status (*on_text)(void *user, const char *text, size_t n); /* may be NULL */
     void *user;
 } opt_generate_job;
@@ -41,9 +44,16 @@ typedef struct opt_generate_job {
 typedef struct opt_generate_outcome {
     const char *stop_reason; /* see opt_generate_result */
     double prompt_seconds, generate_seconds;
+    int64_t n_read;             /* prompt tokens that were not in the cache */
+    int64_t n_guessed, n_right; /* of the speculator */
+    int64_t n_passes;           /* through the model, the prompt's not counted */
 } opt_generate_outcome;
 
-/** Runs the loop. The tokenizer may be NULL: then nothing is printed and no token ends the text. */
+/**
+ * Runs the loop. The tokenizer may be NULL: then nothing is printed and no token ends the text.
+ * When it ends the cache holds all tokens but the last ones, of which the model has not been asked
+ * what follows.
+ */
 OPT_MUST_USE opt_status opt_generate_run(opt_ctx *ctx, opt_generate_job *job,
                                          opt_generate_outcome *out);
 

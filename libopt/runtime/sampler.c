@@ -18,11 +18,13 @@ struct opt_sampler {
     opt_sampling o;
     int64_t n_vocab;
     uint64_t key;
-    candidate *heap; /* [n_vocab] */
-    double *weights; /* [n_vocab] */
+    candidate *heap;      /* [n_vocab] */
+    double *weights;      /* [n_vocab] */
+    int32_t *counts;      /* [n_vocab], all 0 between calls; NULL: no penalties */
+    opt_logit_bias *bias; /* [o.n_bias] */
 };
 
-static opt_status check_options(opt_ctx *ctx, const opt_sampling *o) {
+static opt_status check_options(opt_ctx *ctx, const opt_sampling *o, int64_t n_vocab) {
     opt_status st = OPT_OK;
     OPT_REQUIRE(o->temperature >= 0 && isfinite(o->temperature), ctx, OPT_ERR_USAGE, "temperature",
                 "%g is not a temperature: 0 or above", o->temperature);
@@ -35,15 +37,29 @@ static opt_status check_options(opt_ctx *ctx, const opt_sampling *o) {
                 "repeat-penalty", "%g is not a penalty: above 0", o->repetition_penalty);
     OPT_REQUIRE(isfinite(o->presence_penalty), ctx, OPT_ERR_USAGE, "presence-penalty",
                 "not a finite number");
+    OPT_REQUIRE(isfinite(o->frequency_penalty), ctx, OPT_ERR_USAGE, "frequency-penalty",
+                "not a finite number");
+    for (size_t i = 0; i < o->n_bias; i++) {
+        const float bias = o->bias[i].bias;
+        OPT_REQUIRE(o->bias[i].id >= 0 && o->bias[i].id < n_vocab, ctx, OPT_ERR_USAGE, "logit-bias",
+                    "token %d is outside the vocabulary of %lld", o->bias[i].id,
+                    (long long)n_vocab);
+        OPT_REQUIRE(!isnan(bias) && bias < INFINITY, ctx, OPT_ERR_USAGE, "logit-bias",
+                    "the bias of token %d is no finite number nor -inf", o->bias[i].id);
+    }
 done:
     return st;
+}
+
+static bool has_penalties(const opt_sampling *o) {
+    return o->repetition_penalty != 1 || o->presence_penalty != 0 || o->frequency_penalty != 0;
 }
 
 opt_status opt_sampler_new(opt_ctx *ctx, const opt_sampling *options, int64_t n_vocab,
                            opt_sampler **out) {
     opt_status st = OPT_OK;
     opt_sampler *s = NULL;
-    OPT_TRY(check_options(ctx, options));
+    OPT_TRY(check_options(ctx, options, n_vocab));
     s = opt_alloc_zero(ctx, sizeof *s);
     OPT_TRY_PTR(s);
     s->ctx = ctx;
@@ -63,6 +79,15 @@ opt_status opt_sampler_new(opt_ctx *ctx, const opt_sampling *options, int64_t n_
     OPT_TRY_PTR(s->heap);
     s->weights = opt_alloc_array(ctx, (size_t)n_vocab, sizeof *s->weights);
     OPT_TRY_PTR(s->weights);
+    if (has_penalties(&s->o)) {
+        s->counts = opt_alloc_zero(ctx, (size_t)n_vocab * sizeof *s->counts);
+        OPT_TRY_PTR(s->counts);
+    }
+    s->bias = opt_alloc_array(ctx, options->n_bias, sizeof *s->bias);
+    OPT_TRY_PTR(s->bias);
+    if (options->n_bias > 0) {
+        memcpy(s->bias, options->bias, options->n_bias * sizeof *s->bias);
+    }
     *out = s;
     s = NULL;
 done:
@@ -74,6 +99,8 @@ void opt_sampler_free(opt_sampler *s) {
     if (s != NULL) {
         opt_free(s->ctx, s->heap);
         opt_free(s->ctx, s->weights);
+        opt_free(s->ctx, s->counts);
+        opt_free(s->ctx, s->bias);
         opt_free(s->ctx, s);
     }
 }
@@ -103,22 +130,26 @@ static void sift_down(candidate *heap, int64_t n, int64_t i) {
     heap[i] = moved;
 }
 
-static void apply_penalties(opt_sampler *s, const int32_t *ids, int64_t n) {
+/** Bias, then the penalties for the tokens of the window: one pass counts, one applies and clears.
+ */
+static void adjust_logits(opt_sampler *s, const int32_t *ids, int64_t n) {
     const float r = (float)s->o.repetition_penalty;
-    const float presence = (float)s->o.presence_penalty;
-    if (r == 1 && presence == 0) {
-        return;
+    const float presence = (float)s->o.presence_penalty, frequency = (float)s->o.frequency_penalty;
+    for (size_t i = 0; i < s->o.n_bias; i++) {
+        s->heap[s->bias[i].id].logit += s->bias[i].bias;
     }
-    const int64_t first = opt_max_i64(0, n - s->o.repetition_window);
+    const int64_t first = s->counts != NULL ? opt_max_i64(0, n - s->o.repetition_window) : n;
     for (int64_t i = first; i < n; i++) {
-        bool seen = false;
-        for (int64_t j = first; j < i && !seen; j++) {
-            seen = ids[j] == ids[i];
+        if (ids[i] >= 0 && ids[i] < s->n_vocab) {
+            s->counts[ids[i]]++;
         }
-        if (!seen && ids[i] >= 0 &&
-            ids[i] < s->n_vocab) { /* once for each token, however often it occurred */
+    }
+    for (int64_t i = first; i < n; i++) {
+        const int32_t count = ids[i] >= 0 && ids[i] < s->n_vocab ? s->counts[ids[i]] : 0;
+        if (count > 0) { /* once for each token, however often it occurred */
             float *logit = &s->heap[ids[i]].logit;
-            *logit = (*logit > 0 ? *logit / r : *logit * r) - presence;
+            *logit = (*logit > 0 ? *logit / r : *logit * r) - presence - frequency * (float)count;
+            s->counts[ids[i]] = 0;
         }
     }
 }
@@ -193,7 +224,7 @@ opt_status opt_sampler_pick(opt_sampler *s, const float *logits, const int32_t *
                             (long long)n);
         }
     }
-    apply_penalties(s, ids, n);
+    adjust_logits(s, ids, n);
     candidate best = s->heap[0];
     for (int64_t i = 1; i < s->n_vocab; i++) {
         if (better(&s->heap[i], &best)) {

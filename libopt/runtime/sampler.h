@@ -19,11 +19,12 @@ void opt_sampler_free(opt_sampler *s);
 
 /**
  * Picks the token for position n of ids[n] from logits [n_vocab]. Steps, each on the outcome of the
- * one before: repetition: for tokens among the last `repetition_window` ids, logit / r if positive,
- * logit * r otherwise (Keskar et al. 2019, eq. 2 with the sign correction that is in common use);
- * presence: logit - presence_penalty for the same; temperature 0: the largest logit, the lowest id
- * of equals; top-k: the k largest; top-p: the shortest list of likely tokens that reaches p
- * (Holtzman et al. 2020); min-p: tokens of at least min_p times the largest probability;
+ * one before: bias: added; repetition: for tokens among the last `repetition_window` ids, logit / r
+ * if positive, logit * r otherwise (Keskar et al. 2019, eq. 2 with the sign correction that is in
+ * common use); presence: logit - presence_penalty for the same; frequency: logit -
+ * frequency_penalty times the number of occurrences there; temperature 0: the largest logit, the
+ * lowest id of equals; top-k: the k largest; top-p: the shortest list of likely tokens that reaches
+ * p (Holtzman et al. 2020); min-p: tokens of at least min_p times the largest probability;
  * temperature; one draw. Errors: NUMERIC if a logit is NaN.
  */
 OPT_MUST_USE opt_status opt_sampler_pick(opt_sampler *s, const float *logits, const int32_t *ids,

@@ -104,19 +104,64 @@ done:
     return st;
 }
 
-static opt_status encode_text(encoder *e, const char *text, size_t n) {
+/** `at_start`: nothing stands in front of the text. */
+static opt_status encode_text(encoder *e, const char *text, size_t n, bool at_start) {
     opt_status st = OPT_OK;
     opt_added_search search = {0};
     for (;;) {
         opt_added_match m;
         opt_added_next(&e->t->raw_trie, e->t->added, text, n, e->with_special, &search, &m);
         if (m.start > m.before) {
-            OPT_TRY(encode_segment(e, text + m.before, m.start - m.before, m.before == 0));
+            OPT_TRY(
+                encode_segment(e, text + m.before, m.start - m.before, at_start && m.before == 0));
         }
         if (m.token < 0) {
             break;
         }
         OPT_TRY(opt_tokens_push(e->ctx, e->out, e->t->added[m.token].id));
+    }
+done:
+    return st;
+}
+
+/** A conversation on its way: text since the last control token. */
+typedef struct part_run {
+    encoder *e;
+    opt_str text;
+    bool at_start;
+} part_run;
+
+static opt_status flush_run(part_run *r) {
+    opt_status st = OPT_OK;
+    if (r->text.len > 0) {
+        st = encode_text(r->e, r->text.data, r->text.len, r->at_start);
+        r->at_start = false;
+    }
+    r->text.len = 0;
+    return st;
+}
+
+/** Control tokens of text[n] become themselves; what is between them joins the run. */
+static opt_status add_frame(part_run *r, const opt_trie *trie, const char *text, size_t n) {
+    opt_status st = OPT_OK;
+    const opt_tokenizer *t = r->e->t;
+    opt_added_search search = {0};
+    for (;;) {
+        opt_added_match m;
+        opt_added_next(trie, t->added, text, n, true, &search, &m);
+        if (m.start > m.before) {
+            if (trie == &t->raw_trie) {
+                OPT_TRY(add_frame(r, &t->normalized_trie, text + m.before, m.start - m.before));
+            } else {
+                OPT_TRY(opt_str_append(r->e->ctx, &r->text, text + m.before, m.start - m.before));
+            }
+        }
+        if (m.token < 0) {
+            break;
+        }
+        OPT_TRY(flush_run(r));
+        OPT_TRY(opt_tokens_push(r->e->ctx, r->e->out, t->added[m.token].id));
+        r->at_start = false;
     }
 done:
     return st;
@@ -129,6 +174,13 @@ static opt_status push_all(opt_ctx *ctx, opt_tokens *out, const int32_t *ids, si
     }
 done:
     return st;
+}
+
+static void encoder_free(encoder *e) {
+    opt_str_free(e->ctx, &e->normalized);
+    opt_pieces_free(e->ctx, &e->pieces);
+    opt_bpe_scratch_free(e->ctx, &e->bpe);
+    opt_regex_scratch_free(&e->regex);
 }
 
 opt_status opt_tokenizer_encode(opt_ctx *ctx, const opt_tokenizer *t, const char *text, size_t n,
@@ -148,16 +200,35 @@ opt_status opt_tokenizer_encode(opt_ctx *ctx, const opt_tokenizer *t, const char
     if ((flags & OPT_ENCODE_ADD_SPECIAL) != 0) {
         OPT_TRY(push_all(ctx, out, t->pipe.prefix, t->pipe.n_prefix));
     }
-    OPT_TRY(encode_text(&e, text, n));
+    OPT_TRY(encode_text(&e, text, n, true));
     if ((flags & OPT_ENCODE_ADD_SPECIAL) != 0) {
         OPT_TRY(push_all(ctx, out, t->pipe.suffix, t->pipe.n_suffix));
     }
 done:
     opt_str_free(ctx, &repaired);
-    opt_str_free(ctx, &e.normalized);
-    opt_pieces_free(ctx, &e.pieces);
-    opt_bpe_scratch_free(ctx, &e.bpe);
-    opt_regex_scratch_free(&e.regex);
+    encoder_free(&e);
+    return st;
+}
+
+opt_status opt_tokenizer_encode_parts(opt_ctx *ctx, const opt_tokenizer *t, const char *text,
+                                      const opt_text_part *parts, size_t n_parts, opt_tokens *out) {
+    opt_status st = OPT_OK;
+    encoder e = {.ctx = ctx, .t = t, .out = out};
+    part_run run = {.e = &e, .at_start = true};
+    for (size_t i = 0; i < n_parts; i++) {
+        if (!parts[i].words) {
+            OPT_TRY(add_frame(&run, &t->raw_trie, text, parts[i].n));
+        } else if (opt_utf8_valid_prefix(text, parts[i].n) != parts[i].n) {
+            OPT_TRY(opt_utf8_append_lossy(ctx, &run.text, text, parts[i].n));
+        } else {
+            OPT_TRY(opt_str_append(ctx, &run.text, text, parts[i].n));
+        }
+        text += parts[i].n;
+    }
+    OPT_TRY(flush_run(&run));
+done:
+    opt_str_free(ctx, &run.text);
+    encoder_free(&e);
     return st;
 }
 

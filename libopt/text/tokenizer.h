@@ -74,6 +74,19 @@ enum {
 OPT_MUST_USE opt_status opt_tokenizer_encode(opt_ctx *ctx, const opt_tokenizer *t, const char *text,
                                              size_t n, unsigned flags, opt_tokens *out);
 
+/** A part of a text: the next n bytes of it. */
+typedef struct opt_text_part {
+    size_t n;
+    bool words; /* somebody's words: control tokens spelled out in them are plain text */
+} opt_text_part;
+
+/** The same for a text of several parts, such as a conversation, with control tokens in those that
+ * are not `words` only. The parts together have the text's length; it is valid UTF-8, or repaired
+ * part by part. Nothing is added. */
+OPT_MUST_USE opt_status opt_tokenizer_encode_parts(opt_ctx *ctx, const opt_tokenizer *t,
+                                                   const char *text, const opt_text_part *parts,
+                                                   size_t n_parts, opt_tokens *out);
+
 /** Appends the text of ids[n] to `out` as transformers' decode(skip_special_tokens=True) does;
  * false keeps them. */
 OPT_MUST_USE opt_status opt_tokenizer_decode(opt_ctx *ctx, const opt_tokenizer *t,

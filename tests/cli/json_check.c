@@ -6,6 +6,7 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -40,13 +41,14 @@ static void print_value(const opt_json *v, int depth) {
     }
 }
 
-/** Follows "a.b.c"; NULL if a member is missing. */
+/** Follows "a.b.0"; NULL if a member is missing. */
 static const opt_json *follow(const opt_json *v, const char *path) {
     char name[128];
     while (v != NULL && *path != 0) {
         const size_t n = strcspn(path, ".");
         snprintf(name, sizeof name, "%.*s", (int)n, path);
-        v = opt_json_get(v, name);
+        v = opt_json_type_of(v) == OPT_JSON_ARRAY ? opt_json_at(v, (size_t)strtoul(name, NULL, 10))
+                                                  : opt_json_get(v, name);
         path += n + (path[n] == '.');
     }
     return v;

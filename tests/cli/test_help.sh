@@ -11,7 +11,7 @@ cp smol-q4_0.gguf smol.gguf
 
 examples() { sed -n '/^Examples:/,/^$/p' | grep '^  ' | sed 's/^  //'; }
 
-for tool in quantize pack "infer-run" "infer-run generate" "infer-run perplexity" "infer-run compare" \
+for tool in quantize pack "infer-run" "infer-run generate" "infer-run chat" "infer-run perplexity" "infer-run compare" \
     "infer-run inspect" "infer-run bench"; do
     # shellcheck disable=SC2086
     expect 0 $tool --help

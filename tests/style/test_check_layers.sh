@@ -48,7 +48,17 @@ X
 expect unknown_include libopt/io/a.c 'unknown layer: "misc/a.h"' <<'X'
 #include "misc/a.h"
 X
-expect tool_inside tools/a.c 'tools include only "opt/..." and "common/..."' <<'X'
+expect tool_own_folder tools/run/a.c '' <<'X'
+#include "run/run.h"
+#include "common/cli.h"
+X
+expect tool_main tools/run.c '' <<'X'
+#include "run/run.h"
+X
+expect tool_other_folder tools/run/a.c 'tools include only "opt/...", "common/..." and their own folder: pack/a.h' <<'X'
+#include "pack/a.h"
+X
+expect tool_inside tools/a.c 'tools include only "opt/...", "common/..." and their own folder: base/mem.h' <<'X'
 #include "base/mem.h"
 X
 expect public_inside include/opt/a.h 'public headers include only "opt/..."' <<'X'

@@ -14,6 +14,10 @@
 
 #define N_VOCAB 16
 
+static const opt_logit_bias more_5[] = {{5, 0.6F}}, no_3[] = {{3, -INFINITY}},
+                            wrong_id[] = {{N_VOCAB, 1}}, negative_id[] = {{-1, 1}},
+                            infinite[] = {{0, INFINITY}};
+
 /* p = 0.4, 0.3, 0.2, 0.1 for tokens 3, 7, 1, 12; next to nothing for the others */
 static void fill_logits(float *logits) {
     for (int i = 0; i < N_VOCAB; i++) {
@@ -137,8 +141,15 @@ static void test_sampler__penalties(void **state) {
         {{.repetition_penalty = 1.5, .repetition_window = 2},
          {3, 0, 0},
          3,
-         3},                                       /* 3 is too long ago */
-        {{.presence_penalty = 0.6}, {3, 3}, 2, 5}, /* 1.4 */
+         3},                                        /* 3 is too long ago */
+        {{.presence_penalty = 0.6}, {3, 3}, 2, 5},  /* 1.4 */
+        {{.presence_penalty = 0.3}, {3, 3}, 2, 3},  /* 1.7: once however often */
+        {{.frequency_penalty = 0.3}, {3}, 1, 3},    /* 1.7 */
+        {{.frequency_penalty = 0.3}, {3, 3}, 2, 5}, /* 1.4 */
+        {{.frequency_penalty = 0.3, .repetition_window = 1}, {3, 3}, 2, 3},
+        {{.bias = more_5, .n_bias = 1}, {0}, 0, 5}, /* 2.1 */
+        {{.bias = no_3, .n_bias = 1}, {0}, 0, 5},
+        {{.bias = no_3, .n_bias = 1, .temperature = 1, .top_k = 1}, {0}, 0, 5},
         {{.repetition_penalty = 100},
          {3, 5, 6},
          3,
@@ -184,7 +195,11 @@ static void test_sampler__errors(void **state) {
                                 {.top_p = 1.5},
                                 {.min_p = -0.1},
                                 {.repetition_penalty = -1},
-                                {.presence_penalty = INFINITY}};
+                                {.presence_penalty = INFINITY},
+                                {.frequency_penalty = NAN},
+                                {.bias = wrong_id, .n_bias = 1},
+                                {.bias = negative_id, .n_bias = 1},
+                                {.bias = infinite, .n_bias = 1}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_int_equal(opt_sampler_new(ctx, &bad[i], N_VOCAB, &s), OPT_ERR_USAGE);
         assert_null(s);

@@ -11,21 +11,7 @@ static const cli_option generate_options[] = {
         NULL, 0, 0),
     ROW("max-tokens", 0, CLI_INT, "N", "tokens to write at most (default 128)", max_tokens, NULL, 1,
         1e9),
-    ROW("temp", 0, CLI_REAL, "T", "temperature; 0 takes the most likely token (default 0)", temp,
-        NULL, 0, 100),
-    ROW("top-k", 0, CLI_INT, "N", "sample from the N most likely tokens (default 0: all)", top_k,
-        NULL, 0, 1e9),
-    ROW("top-p", 0, CLI_REAL, "P", "sample from the likely tokens that make up P (default 1)",
-        top_p, NULL, 0, 1),
-    ROW("min-p", 0, CLI_REAL, "P", "leave out tokens below P times the most likely (default 0)",
-        min_p, NULL, 0, 1),
-    ROW("repeat-penalty", 0, CLI_REAL, "X", "divide the logits of recent tokens (default 1: off)",
-        repeat_penalty, NULL, 0.01, 100),
-    ROW("repeat-window", 0, CLI_INT, "N", "tokens that count as recent (default 64)", repeat_window,
-        NULL, 1, 1e9),
-    ROW("presence-penalty", 0, CLI_REAL, "X",
-        "subtract from the logits of recent tokens (default 0)", presence_penalty, NULL, -100, 100),
-    ROW("seed", 0, CLI_INT, "N", "the same seed gives the same text (default 0)", seed, NULL, 0, 0),
+    SAMPLING_ROWS,
     ROW("stop", 0, CLI_LIST, "TEXT", "end before this text; may be repeated", stops, NULL, 0, 0),
     ROW("ignore-eos", 0, CLI_FLAG, NULL, "go on behind the end-of-text token", ignore_eos, NULL, 0,
         0),
@@ -35,21 +21,10 @@ static const cli_option generate_options[] = {
     BOS_ROW,
     ROW("ctx", 0, CLI_INT, "N", "positions to keep at most (default: as many as needed)", n_ctx,
         NULL, 2, 1e9),
+    SPECULATION_ROWS,
     COMPUTE_ROW,
     CLI_END,
 };
-
-/** The line about speed that -v adds. */
-static void print_speed(const cli_job *job, const opt_generate_result *g) {
-    if (job->common->verbose > 0 && job->common->quiet == 0) {
-        fprintf(stderr, "%s: read %lld tokens (%.1f/s), wrote %lld (%.1f/s), ended by %s\n",
-                job->tool->name, (long long)g->n_prompt,
-                g->prompt_seconds > 0 ? (double)g->n_prompt / g->prompt_seconds : 0.0,
-                (long long)g->n_generated,
-                g->generate_seconds > 0 ? (double)g->n_generated / g->generate_seconds : 0.0,
-                g->stop_reason);
-    }
-}
 
 static opt_status run_generate(cli_job *job, void *user) {
     settings *s = user;
@@ -72,7 +47,13 @@ static opt_status run_generate(cli_job *job, void *user) {
     o.prompt = prompt;
     o.prompt_bytes = prompt_bytes;
     o.max_tokens = s->max_tokens;
-    run_fill_sampling(s, &o.sampling);
+    st = run_fill_sampling(job, s, &o.sampling);
+    if (st == OPT_OK) {
+        st = run_fill_speculation(job, s, &o.speculation);
+    }
+    if (st != OPT_OK) {
+        return st;
+    }
     o.bos = (opt_bos)s->bos;
     o.parse_special = s->special;
     o.stops = s->stops.items;
@@ -98,7 +79,7 @@ static opt_status run_generate(cli_job *job, void *user) {
         job->report.prompt_bytes = prompt_bytes;
         job->report.generated_text = s->generated.data != NULL ? s->generated.data : "";
         job->report.generated_bytes = s->generated.n;
-        print_speed(job, &s->generate);
+        run_print_speed(job, &s->generate);
     }
     return st;
 }
@@ -115,7 +96,7 @@ const cli_command run_generate_command = {
     .max_args = 1,
     .options = generate_options,
     .settings_bytes = sizeof(settings),
-    .n_lists = 1,
+    .n_lists = 2,
     .defaults = run_defaults,
     .run = run_generate,
     .cleanup = run_cleanup,

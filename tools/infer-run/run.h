@@ -15,13 +15,21 @@ typedef struct settings {
     int64_t n_ctx;
     const char *text_path, *prompt;
     int64_t n_windows, max_tokens, seed, top_k, repeat_window;
-    double temp, top_p, min_p, repeat_penalty, presence_penalty;
+    double temp, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
+    cli_list bias;
+    bool lookup;
+    const char *draft, *chat_template, *system;
     cli_list stops;
     bool ignore_eos, special, echo, verify;
     int64_t n_prompt, n_gen, n_repeats;
     double max_ppl, max_kld, max_ppl_ratio, min_top1;
     /* what a run leaves behind */
     opt_runner *runners[2];
+    opt_runner *draft_runner;
+    opt_logit_bias *bias_values;
+    opt_chat *chat;
+    opt_chat_turn *turns; /* [n_turns], their texts allocated */
+    size_t n_turns, turns_cap;
     char *text;
     char *inspect;
     struct {
@@ -57,6 +65,34 @@ typedef struct settings {
     ROW("bos", 0, CLI_CHOICE, "HOW",                                                               \
         "auto: start a text as the tokenizer does (default); none: no beginning-of-text token",    \
         bos, "auto|none", 0, 0)
+#define SAMPLING_ROWS                                                                              \
+    ROW("temp", 0, CLI_REAL, "T", "temperature; 0 takes the most likely token (default 0)", temp,  \
+        NULL, 0, 100),                                                                             \
+        ROW("top-k", 0, CLI_INT, "N", "sample from the N most likely tokens (default 0: all)",     \
+            top_k, NULL, 0, 1e9),                                                                  \
+        ROW("top-p", 0, CLI_REAL, "P", "sample from the likely tokens that make up P (default 1)", \
+            top_p, NULL, 0, 1),                                                                    \
+        ROW("min-p", 0, CLI_REAL, "P", "leave out tokens below P times the most likely", min_p,    \
+            NULL, 0, 1),                                                                           \
+        ROW("repeat-penalty", 0, CLI_REAL, "X",                                                    \
+            "divide the logits of recent tokens (default 1: off)", repeat_penalty, NULL, 0.01,     \
+            100),                                                                                  \
+        ROW("repeat-window", 0, CLI_INT, "N", "tokens that count as recent (default 64)",          \
+            repeat_window, NULL, 1, 1e9),                                                          \
+        ROW("presence-penalty", 0, CLI_REAL, "X", "subtract from the logits of recent tokens",     \
+            presence_penalty, NULL, -100, 100),                                                    \
+        ROW("frequency-penalty", 0, CLI_REAL, "X", "subtract for each recent occurrence",          \
+            frequency_penalty, NULL, -100, 100),                                                   \
+        ROW("logit-bias", 0, CLI_LIST, "ID=X",                                                     \
+            "add X (-inf: never) to the logit of a token; may be repeated", bias, NULL, 0, 0),     \
+        ROW("seed", 0, CLI_INT, "N", "the same seed gives the same text (default 0)", seed, NULL,  \
+            0, 0)
+#define SPECULATION_ROWS                                                                           \
+    ROW("lookup", 0, CLI_FLAG, NULL,                                                               \
+        "guess tokens from repetitions, check several at once: same text, sooner", lookup, NULL,   \
+        0, 0),                                                                                     \
+        ROW("draft", 0, CLI_TEXT, "MODEL", "guess with a smaller model of the same tokenizer",     \
+            draft, NULL, 0, 0)
 #define HEADING(text)                                                                              \
     { NULL, 0, CLI_FLAG, NULL, text, 0, NULL, 0, 0 }
 
@@ -82,11 +118,15 @@ opt_status run_on_text(void *user, const char *text, size_t n);
 /** Prints text without keeping it; nothing when standard output belongs to the JSON document. */
 opt_status run_print(const stream *st, const char *text, size_t n);
 
-/** The options of sampling in the library's form. */
-void run_fill_sampling(const settings *s, opt_sampling *o);
+/** The options of sampling in the library's form; a usage error for a bias that is none. */
+opt_status run_fill_sampling(cli_job *job, settings *s, opt_sampling *o);
+/** Those of speculation; opens the smaller model. */
+opt_status run_fill_speculation(cli_job *job, settings *s, opt_speculation *o);
+/** The line about speed that -v adds. */
+void run_print_speed(const cli_job *job, const opt_generate_result *g);
 
 /** The commands, each with its table of options. */
-extern const cli_command run_generate_command, run_perplexity_command, run_compare_command,
-    run_inspect_command, run_bench_command;
+extern const cli_command run_generate_command, run_chat_command, run_perplexity_command,
+    run_compare_command, run_inspect_command, run_bench_command;
 
 #endif

@@ -22,6 +22,14 @@ void run_cleanup(cli_job *job, void *user) {
     opt_text_free(job->ctx, s->text);
     opt_text_free(job->ctx, s->inspect);
     free(s->generated.data);
+    for (size_t i = 0; i < s->n_turns; i++) {
+        free((char *)(uintptr_t)s->turns[i].user);
+        free((char *)(uintptr_t)s->turns[i].answer);
+    }
+    free(s->turns);
+    free(s->bias_values);
+    opt_chat_free(s->chat);
+    opt_runner_close(s->draft_runner);
     opt_runner_close(s->runners[0]);
     opt_runner_close(s->runners[1]);
 }
@@ -94,7 +102,25 @@ opt_status run_print(const stream *st, const char *text, size_t n) {
     return OPT_OK;
 }
 
-void run_fill_sampling(const settings *s, opt_sampling *o) {
+/** "42=+1.5", "7=-inf". */
+static opt_status parse_bias(cli_job *job, const char *text, opt_logit_bias *out) {
+    char *end = NULL;
+    errno = 0;
+    const long id = strtol(text, &end, 10);
+    if (end == text || *end != '=' || errno != 0 || id < 0 || id > INT32_MAX) {
+        return cli_usage(job, "--logit-bias: '%.100s' is not ID=X, such as 42=-1.5", text);
+    }
+    const char *value = end + 1;
+    const float bias = strtof(value, &end);
+    if (end == value || *end != 0 || isnan(bias) || bias == INFINITY) {
+        return cli_usage(job, "--logit-bias: '%.100s' is not ID=X, such as 42=-1.5 or 42=-inf",
+                         text);
+    }
+    *out = (opt_logit_bias){(int32_t)id, bias};
+    return OPT_OK;
+}
+
+opt_status run_fill_sampling(cli_job *job, settings *s, opt_sampling *o) {
     o->temperature = s->temp;
     o->top_k = s->top_k;
     o->top_p = s->top_p > 0 ? s->top_p : DBL_MIN; /* 0 would stand for the default: all tokens */
@@ -102,5 +128,54 @@ void run_fill_sampling(const settings *s, opt_sampling *o) {
     o->repetition_penalty = s->repeat_penalty;
     o->repetition_window = s->repeat_window;
     o->presence_penalty = s->presence_penalty;
+    o->frequency_penalty = s->frequency_penalty;
     o->seed = (uint64_t)s->seed;
+    if (s->bias.n == 0) {
+        return OPT_OK;
+    }
+    s->bias_values = calloc(s->bias.n, sizeof *s->bias_values);
+    if (s->bias_values == NULL) {
+        snprintf(job->error, sizeof job->error, "out of memory");
+        return OPT_ERR_MEMORY;
+    }
+    for (size_t i = 0; i < s->bias.n; i++) {
+        const opt_status st = parse_bias(job, s->bias.items[i], &s->bias_values[i]);
+        if (st != OPT_OK) {
+            return st;
+        }
+    }
+    o->bias = s->bias_values;
+    o->n_bias = s->bias.n;
+    return OPT_OK;
+}
+
+opt_status run_fill_speculation(cli_job *job, settings *s, opt_speculation *o) {
+    o->lookup = s->lookup;
+    if (s->draft == NULL) {
+        return OPT_OK;
+    }
+    if (s->lookup) {
+        return cli_usage(job, "--lookup and --draft are two ways to guess; choose one");
+    }
+    const opt_runner_options options = {.exact = s->compute == 1};
+    const opt_status st = opt_runner_open(job->ctx, s->draft, &options, &s->draft_runner);
+    o->draft = s->draft_runner;
+    return st;
+}
+
+void run_print_speed(const cli_job *job, const opt_generate_result *g) {
+    if (job->common->verbose == 0 || job->common->quiet > 0) {
+        return;
+    }
+    fprintf(stderr, "%s: read %lld tokens (%.1f/s), wrote %lld (%.1f/s), ended by %s\n",
+            job->tool->name, (long long)g->n_prompt,
+            g->prompt_seconds > 0 ? (double)g->n_read / g->prompt_seconds : 0.0,
+            (long long)g->n_generated,
+            g->generate_seconds > 0 ? (double)g->n_generated / g->generate_seconds : 0.0,
+            g->stop_reason);
+    if (g->n_guessed > 0) {
+        fprintf(stderr, "%s: guessed %lld tokens, %lld right (%.0f %%), in %lld passes\n",
+                job->tool->name, (long long)g->n_guessed, (long long)g->n_right,
+                100 * (double)g->n_right / (double)g->n_guessed, (long long)g->n_passes);
+    }
 }

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# infer-run generate and chat: sampling options, speculation, conversations.
+. "$(dirname "$0")/lib.sh"
+quantize stories260K -o q.gguf -q || exit 1
+
+# The same text with and without guesses
+for sampling in "" "--temp 0.8 --seed 5" "--repeat-penalty 1.3 --frequency-penalty 0.2"; do
+    # shellcheck disable=SC2086
+    expect 0 infer-run generate q.gguf -p "Once upon a time" --max-tokens 120 $sampling
+    cp out plain
+    for guess in --lookup "--draft stories260K" "--draft q.gguf"; do
+        # shellcheck disable=SC2086
+        expect 0 infer-run generate q.gguf -p "Once upon a time" --max-tokens 120 $sampling $guess -v
+        check "same text: $sampling $guess" cmp plain out
+    done
+done
+expect 0 infer-run generate q.gguf -p "Once upon a time" --max-tokens 120 --draft q.gguf --json
+check "all guesses of the model itself are right" test "$(json_check out result.acceptance_rate)" = 1
+check "fewer passes than tokens" test "$(json_check out result.passes)" -lt 40
+expect 2 infer-run generate q.gguf -p Once --lookup --draft q.gguf
+check "two ways to guess" grep -q 'two ways to guess; choose one' err
+expect 2 infer-run generate q.gguf -p Once --draft "$source/testdata/families/qwen3"
+check "another vocabulary" grep -q 'qwen3: has a vocabulary of 320 tokens' err
+
+# Logit bias
+expect 0 infer-run generate q.gguf -p Once --max-tokens 4 --logit-bias 42=1e30 --json
+check "a large bias wins" test "$(json_check out result.ids.4)" = 42
+for bad in x 1 1= =1 1=x 1=inf 1=nan -1=2 512=1; do
+    expect 2 infer-run generate q.gguf -p Once --logit-bias="$bad"
+    check "--logit-bias $bad is named" grep -q 'logit-bias' err
+done
+
+# Conversations
+expect 2 infer-run chat q.gguf -p Hello
+check "no template: how to choose one" grep -q 'choose one with --chat-template: chatml' err
+expect 2 infer-run chat q.gguf -p Hello --chat-template chatmel
+check "unknown template" grep -q "'chatmel' is unknown; there are chatml" err
+expect 2 infer-run chat q.gguf -p Hello --chat-template gemma --system Brief
+check "no place for a system message" grep -q 'gemma: this chat template has no place for a system message' err
+expect 0 bash -c 'printf "Hello\n\nOnce\nMore" | infer-run chat q.gguf --chat-template chatml --max-tokens 12 --json=chat.json'
+cp out whole
+check "three turns: empty lines are none" test "$(json_check chat.json result.turns.2.user)" = More
+check "the cache is kept" test "$(json_check chat.json result.turns.2.computed_prompt_tokens)" -lt \
+    "$(json_check chat.json result.turns.2.prompt_tokens)"
+expect 0 bash -c 'printf "Hello\nOnce\nMore\n" | infer-run chat q.gguf --chat-template chatml --max-tokens 12 --lookup -j 3'
+check "the same conversation with guesses" cmp whole out
+expect 0 bash -c 'for i in 1 2 3 4 5 6 7 8; do echo "Tell me a long story $i"; done |
+    infer-run chat q.gguf --chat-template zephyr --max-tokens 20 --ctx 160'
+check "old turns are forgotten" grep -q 'longer than the context of 160 positions: its oldest' err
+expect 2 infer-run chat q.gguf --chat-template chatml --ctx 8 -p "Hello there"
+check "a message longer than the context" grep -q 'only 8 positions are there' err
+sed 's/.*/{"bos_token": "<s>", "eos_token": "<\/s>", "chat_template": "{{ messages }}"}/;q' stories260K/config.json >strange
+cp -r stories260K/ strange_model
+cp strange strange_model/tokenizer_config.json
+expect 7 infer-run chat strange_model -p Hello
+check "strange template" grep -q 'none of those that are known; choose the nearest with --chat-template' err
+expect 0 infer-run chat strange_model -p Hello --chat-template llama-2 --max-tokens 5
+finish
