@@ -6,10 +6,11 @@
 
 tests/unit/test_format_decode.c makes the same blocks: bytes of SplitMix64 seeded with the FNV-1a hash of the name, with
 one bit cleared in the high byte of every scale so that all scales are finite. Types that gguf does not decode (8-bit
-activations, q1_0, q2_0, the own integer groups, plain types) are decoded here with numpy, written from docs/FORMAT.md.
+activations, q1_0, q2_0, own types, plain types) are decoded here with numpy, written from docs/FORMAT.md.
 """
 import hashlib
 import pathlib
+import statistics
 
 import numpy as np
 import torch
@@ -84,6 +85,33 @@ def decode_int(b, bits, group, zero_point):
     return halves(b[:, :2]) * (q.astype(np.float32) - zero * np.float32(2.0 ** (bits - 8)))
 
 
+def normal_float():
+    """The 16 levels of NF4 as published (Dettmers et al. 2023, appendix E), checked against their definition: quantiles of
+    the normal distribution, 7 below zero and 8 above, over the largest."""
+    published = [
+        -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
+        -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
+        0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0]  # fmt: skip
+    quantile, end = statistics.NormalDist().inv_cdf, 0.9677083
+    above = [quantile(end + (0.5 - end) * i / 8) for i in range(8)]
+    below = [-quantile(end + (0.5 - end) * i / 7) for i in range(7)]
+    defined = np.array(sorted(above + [0.0] + below)) / above[0]
+    assert np.abs(defined - published).max() < 1e-6
+    return np.array(published, np.float32)
+
+
+def decode_own(name, b):
+    d, codes = halves(b[:, :2]), b[:, 2:]
+    if name == "nf4":
+        levels = normal_float()
+        return d * levels[np.concatenate([codes & 15, codes >> 4], axis=1)]
+    if name == "fp8_g128":
+        return d * torch.from_numpy(np.ascontiguousarray(codes)).view(torch.float8_e4m3fn).to(torch.float32).numpy()
+    fraction = np.concatenate([(codes.astype(np.int64) * 3**k) % 256 for k in range(5)], axis=1)
+    digits = fraction[:, : int(name.split("_g")[1])] * 3 // 256
+    return d * (digits.astype(np.float32) - 1)
+
+
 def decode_plain(name, raw):
     if name.startswith("f8"):
         kind = torch.float8_e4m3fn if name == "f8_e4m3" else torch.float8_e5m2
@@ -131,6 +159,9 @@ def main():
                 name = f"int{bits}_g{group}" + ("_zp" if zero_point else "")
                 blocks = blocks_of(name, 2 + zero_point + bits * group // 8, [1])
                 write(name, blocks, decode_int(blocks, bits, group, zero_point))
+    for name, size in {"nf4": 34, "fp8_g128": 130, "ternary_g64": 15, "ternary_g128": 28}.items():
+        blocks = blocks_of(name, size, [1])
+        write(name, blocks, decode_own(name, blocks))
     (OUT / "sums.txt").write_text("".join(sums))
 
 

@@ -56,18 +56,19 @@ static void defaults(void *user) {
     s->width = OPT_WIDTH_NEXT;
 }
 
-/** Prints the formats whose names begin with "int", or all others with their bits per weight. */
-static void print_formats(bool own) {
+/** Prints the formats with their bits per weight, but for the integer groups, whose names say it.
+ */
+static void print_formats(void) {
     char names[1024] = "";
     size_t n = 0;
     const char *name, *help;
     double bits;
     for (int i = 0; opt_quantize_format(i, &name, &help, &bits) && n < sizeof names - 32; i++) {
-        if ((strncmp(name, "int", 3) == 0) != own) {
+        if (strncmp(name, "int", 3) == 0) {
             continue;
         }
         n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", n > 0 ? ", " : "", name);
-        if (!own && bits != 16 && bits != 32) { /* those say it themselves */
+        if (bits != 16 && bits != 32) { /* those say it themselves */
             n += (size_t)snprintf(names + n, sizeof names - n, " (%.3g)", bits);
         }
     }
@@ -75,10 +76,9 @@ static void print_formats(bool own) {
 }
 
 static void notes(void) {
-    printf("\nFormats that llama.cpp knows (bits per weight), then our own, for any width:\n  ");
-    print_formats(false);
-    printf("  ");
-    print_formats(true);
+    printf("\nFormats (bits per weight); nf4 and what follows is our own, for any width:\n  ");
+    print_formats();
+    puts("  int{8,4,3,2}_g{32,64,128}, and the same with _zp (a zero point)");
     fputs("\nPATTERN is a tensor name with * and ?, a kind such as ffn_down, or role=linear,\n"
           "embedding, head, norm or bias; KEY is format, width or method. Norms and biases\n"
           "stay f32; an output head, or an embedding that is the head, gets at least q8_0.\n"

@@ -68,8 +68,11 @@ opt_status opt_pad_sides(opt_ctx *ctx, const opt_model *m, opt_pad_side *sides) 
     return OPT_OK;
 }
 
+/** A ggml type that may stand for another one; those of 4-bit floating point stand for themselves,
+ * as machines are built for them. */
 static bool is_stock(const opt_format *f) {
-    return (f->flags & OPT_FORMAT_ENCODES) != 0 && f->ggml_type >= 0 &&
+    return f->kfmt != OPT_KFMT_MXFP4 && f->kfmt != OPT_KFMT_NVFP4 &&
+           (f->flags & OPT_FORMAT_ENCODES) != 0 && f->ggml_type >= 0 &&
            (f->flags & OPT_FORMAT_OWN) == 0 &&
            ((f->flags & OPT_FORMAT_QUANT) != 0 || f == &opt_format_f16);
 }
@@ -80,8 +83,7 @@ const opt_format *opt_width_own(const opt_format *f) {
     int64_t best_cost = INT64_MAX;
     for (int i = 0; opt_formats[i] != NULL; i++) {
         const opt_format *o = opt_formats[i];
-        if ((o->flags & OPT_FORMAT_OWN) == 0 || (o->flags & OPT_FORMAT_ENCODES) == 0 ||
-            o->bits < f->bits || (o->flags & OPT_FORMAT_PARTIAL) == 0) {
+        if (o->kfmt != OPT_KFMT_INT || o->bits < f->bits) {
             continue;
         }
         /* fewest bits, then the same kind of grid, then the nearest group size */
@@ -100,7 +102,7 @@ const opt_format *opt_width_next(const opt_format *f, int64_t n_cols) {
     for (int i = 0; opt_formats[i] != NULL; i++) {
         const opt_format *o = opt_formats[i];
         if (is_stock(o) && opt_format_fits(o, n_cols) && opt_format_bpw(o) > opt_format_bpw(f) &&
-            opt_format_bpw(o) < opt_format_bpw(best)) {
+            opt_format_bpw(o) <= opt_format_bpw(best)) { /* of equals the last: iq4_nl, not q4_0 */
             best = o;
         }
     }

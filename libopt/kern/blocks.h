@@ -207,6 +207,28 @@ typedef struct optk_nvfp4 {
 #define OPTK_INT_HEAD(symmetric) ((symmetric) ? 2 : 3)
 #define OPTK_INT_BYTES(bits, group, symmetric) (OPTK_INT_HEAD(symmetric) + (bits) * (group) / 8)
 
+/** QLoRA's NormalFloat (Dettmers et al. 2023, appendix E): w = d level[q]; byte j holds elements j
+ * (low nibble) and j + 32 */
+typedef struct optk_nf4 {
+    uint8_t d[2];
+    uint8_t qs[32];
+} optk_nf4;
+/** w = d e4m3(q) */
+typedef struct optk_fp8 {
+    uint8_t d[2];
+    uint8_t qs[128];
+} optk_fp8;
+
+/**
+ * Own ternary groups: a half-precision scale d, then ceil(group / 5) bytes with five digits each.
+ * Digit k (0 .. 4) of byte j belongs to element j + k ceil(group / 5); w = d (digit - 1). A byte is
+ * the number with these digits (digit 0 first, that is most significant), divided by 243 and
+ * multiplied by 256, rounded up: as in tq1_0. Digits beyond the group are 0.
+ */
+#define OPTK_TERNARY_DIGIT_BYTES(group) (((group) + 4) / 5)
+#define OPTK_TERNARY_BYTES(group) (2 + OPTK_TERNARY_DIGIT_BYTES(group))
+
+static_assert(sizeof(optk_nf4) == 34 && sizeof(optk_fp8) == 130, "layout");
 static_assert(sizeof(optk_q4_0) == 18 && sizeof(optk_q4_1) == 20, "layout");
 static_assert(sizeof(optk_q5_0) == 22 && sizeof(optk_q5_1) == 24, "layout");
 static_assert(sizeof(optk_q8_0) == 34 && sizeof(optk_q8_1) == 36, "layout");

@@ -68,6 +68,20 @@ static inline uint16_t optk_f32_to_bf16(float f) {
     return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
+/** E4M3 without infinities: bias 7, all ones is NaN (Micikevicius et al. 2022, table 1). */
+static inline float optk_e4m3_to_f32(uint8_t b) {
+    const uint32_t sign = (uint32_t)(b & 0x80) << 24;
+    const uint32_t exponent = b >> 3 & 15;
+    const uint32_t mantissa = b & 7;
+    if ((b & 0x7f) == 0x7f) {
+        return optk_bits_f32(sign | 0x7fc00000);
+    }
+    if (exponent == 0) {
+        return optk_bits_f32(sign | optk_f32_bits((float)mantissa * 0x1p-9f));
+    }
+    return optk_bits_f32(sign | (exponent + 120) << 23 | mantissa << 20);
+}
+
 /** Loads and stores a half at any address. */
 static inline float optk_ld_f16(const void *p) { return optk_f16_to_f32(opt_rd_u16le(p)); }
 static inline void optk_st_f16(void *p, float f) { opt_wr_u16le(p, optk_f32_to_f16(f)); }

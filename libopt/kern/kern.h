@@ -63,8 +63,11 @@ typedef enum opt_kfmt {
     OPT_KFMT_NVFP4,
     OPT_KFMT_Q1_0,
     OPT_KFMT_Q2_0,
-    OPT_KFMT_INT,  /**< own groups: bits 2 3 4 8, group 32 64 128, with or without zero point */
-    OPT_KFMT_NONE, /**< a format whose row does everything: no kernels */
+    OPT_KFMT_INT, /**< own groups: bits 2 3 4 8, group 32 64 128, with or without zero point */
+    OPT_KFMT_NF4,
+    OPT_KFMT_FP8,     /**< own groups of E4M3 numbers with a scale */
+    OPT_KFMT_TERNARY, /**< own groups of -1, 0, 1 with a scale */
+    OPT_KFMT_NONE,    /**< a format whose row does everything: no kernels */
     OPT_KFMT_COUNT
 } opt_kfmt;
 
@@ -72,7 +75,7 @@ typedef enum opt_kfmt {
 typedef struct opt_kspec {
     opt_kfmt kfmt;
     int bits;       /* OPT_KFMT_INT only */
-    int group;      /* OPT_KFMT_INT only: elements of a block */
+    int group;      /* elements of a block; of interest for own groups */
     bool symmetric; /* OPT_KFMT_INT only */
     size_t block_bytes;
     int64_t n_cols; /* encode only: elements of a row, 0 if all is one row */

@@ -17,5 +17,7 @@ void opt_format_encode_slot(const opt_format *f, const opt_kern *k, const float 
 
 /** The grid of all formats that kern/scalar.h knows. */
 extern const opt_grid opt_grid_scalar;
+/** The grid of all formats that kern/parts.h knows. */
+extern const opt_grid opt_grid_parts;
 
 #endif

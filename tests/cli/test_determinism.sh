@@ -8,9 +8,10 @@ same_bytes() { # same_bytes FILE...: all have the content of the first
     for f in "$@"; do cmp -s "$first" "$f" || return 1; done
 }
 
-formats=$(quantize --help | sed -n '/^Formats/,/^$/p' | grep '^  ' | grep -oE '[a-z]+[0-9]+[a-z0-9_]*')
-check "quantize lists its formats" test "$(echo "$formats" | wc -w)" -ge 32
-for format in $formats; do
+formats=$(quantize --help | sed -n '/^Formats/,/^$/p' | grep '^  ' | grep -v 'int{' | grep -oE '[a-z][a-z_]*[0-9][a-z0-9_]*')
+check "quantize lists its formats" test "$(echo "$formats" | wc -w)" -ge 22
+# ggml's types of 256 elements fit no row of this model, so that others would stand for them
+for format in $(echo "$formats" | grep -vE '_k$|^iq4_xs$|^tq2_0$') int{8,4,3,2}_g{32,64,128}{,_zp}; do
     for threads in 1 2 3 7; do
         expect 0 quantize stories260K -o "q$threads.gguf" --format "$format" -j $threads -q --force
         expect 0 pack "q$threads.gguf" -o "p$threads.gguf" -j $threads -q --force

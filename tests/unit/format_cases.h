@@ -62,7 +62,7 @@ static inline void test_finite_scales(const opt_format *f, uint8_t *blocks, int6
         {"q2_0", {1, 1}},
     };
     int high[2] = {-1, -1};
-    if (f->kfmt == OPT_KFMT_INT) {
+    if ((f->flags & OPT_FORMAT_OWN) != 0) {
         high[0] = high[1] = 1;
     }
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {

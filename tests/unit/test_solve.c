@@ -53,9 +53,11 @@ static const opt_format plain_format = {
 
 /* ---- helpers ---- */
 
-static bool solvable(const opt_format *f) {
+/* Whether a format is tested at n columns: at CASE_COLS, which leaves partial blocks, if it can. */
+static bool solvable(const opt_format *f, int64_t n) {
     return (f->flags & OPT_FORMAT_QUANT) != 0 && (f->flags & OPT_FORMAT_ENCODES) != 0 &&
-           opt_rows_supports(f) && opt_format_fits(f, CASE_COLS);
+           opt_rows_supports(f) && opt_format_fits(f, n) &&
+           (n == CASE_COLS || !opt_format_fits(f, CASE_COLS));
 }
 
 /* Runs a method over rows of w; returns the sum of its rows' objectives, measured on the bytes. */
@@ -83,8 +85,8 @@ static double solve(opt_ctx *ctx, const opt_quant_method *m, const opt_format *f
     assert_int_equal(m->solve(ctx, &job, scratch), OPT_OK);
     opt_free(ctx, scratch);
     for (int64_t r = 0; f->decode != NULL && r < n_rows; r++) {
-        float back[CASE_COLS];
-        double d[CASE_COLS];
+        float back[CASE_WIDE];
+        double d[CASE_WIDE];
         f->decode(f, k, dst + (size_t)r * row_bytes, back, h->n);
         for (int64_t i = 0; i < h->n; i++) {
             assert_true(isfinite(back[i]));
@@ -181,13 +183,13 @@ static void test_solve__better_than_nearest_on_every_format(void **state) {
     int n_formats = 0;
     (void)state;
     assert_non_null(dst);
-    for (uint64_t seed = 10; seed < 13; seed++) {
-        solve_case *c = case_new(seed);
+    for (uint64_t seed = 10; seed < 16; seed++) {
+        solve_case *c = case_sized(seed, seed < 13 ? CASE_COLS : CASE_WIDE);
         opt_hessian *h = NULL;
-        assert_int_equal(case_hessian(ctx, c->x, CASE_TOKENS, CASE_COLS, 100, &h), OPT_OK);
+        assert_int_equal(case_hessian(ctx, c->x, CASE_TOKENS, c->n, 100, &h), OPT_OK);
         for (int i = 0; opt_formats[i] != NULL; i++) {
             const opt_format *f = opt_formats[i];
-            if (!solvable(f)) {
+            if (!solvable(f, c->n)) {
                 continue;
             }
             double nearest = 0.0, last;
@@ -213,79 +215,114 @@ static void test_solve__better_than_nearest_on_every_format(void **state) {
         opt_hessian_free(h);
         free(c);
     }
-    assert_true(n_formats >= 3 * 8);
+    assert_true(n_formats >= 3 * 40);
     free(dst);
     opt_ctx_free(ctx);
 }
 
 static void test_solve__rows_do_not_depend_on_each_other(void **state) {
-    static const char *const names[] = {"q4_0", "q4_1", "int3_g64", "int4_g64_sym"};
+    static const char *const names[] = {"q4_0",  "q4_1", "int3_g64", "int4_g128_zp",
+                                        "nvfp4", "q4_k", "q3_k",     "iq4_xs"};
     opt_ctx *ctx = test_ctx(1);
-    solve_case *c = case_new(20);
-    opt_hessian *h = NULL;
     uint8_t *all = malloc(1 << 16), *one = malloc(1 << 16);
     (void)state;
     assert_true(all != NULL && one != NULL);
-    assert_int_equal(case_hessian(ctx, c->x, CASE_TOKENS, CASE_COLS, 100, &h), OPT_OK);
     for (int i = 0; i < COUNT_OF(names); i++) {
         const opt_format *f = opt_format_by_name(names[i]);
+        solve_case *c = case_sized(20, opt_format_fits(f, CASE_COLS) ? CASE_COLS : CASE_WIDE);
+        opt_hessian *h = NULL;
         size_t row_bytes = 0;
-        if (f == NULL) {
-            continue;
-        }
-        assert_true(opt_format_row_bytes(f, CASE_COLS, &row_bytes));
+        assert_int_equal(case_hessian(ctx, c->x, CASE_TOKENS, c->n, 100, &h), OPT_OK);
+        assert_true(opt_format_row_bytes(f, c->n, &row_bytes));
         (void)solve(ctx, &opt_quant_gptq, f, h, c->w, CASE_ROWS, 3, all, NULL);
         for (int r = 0; r < CASE_ROWS; r++) {
-            (void)solve(ctx, &opt_quant_gptq, f, h, c->w + r * CASE_COLS, 1, 3, one, NULL);
+            (void)solve(ctx, &opt_quant_gptq, f, h, c->w + r * c->n, 1, 3, one, NULL);
             assert_memory_equal(one, all + (size_t)r * row_bytes, row_bytes);
         }
+        opt_hessian_free(h);
+        free(c);
     }
-    opt_hessian_free(h);
-    free(c);
     free(all);
     free(one);
     opt_ctx_free(ctx);
 }
 
-/* Every grid that can move: values go where they were sent, up to half a step. */
+/* ---- moving ---- */
+
+/* Half the widest step between the values of part `part` of a block's grid, found by sending a fine
+ * ramp over [low, high] through it. */
+static float half_step(const opt_format *f, const void *params, int64_t i, float low, float high) {
+    float last = 0.0F, widest = 0.0F;
+    for (int k = 0; k <= 2000; k++) {
+        const float x = low + (high - low) * (float)k / 2000.0F;
+        int32_t code;
+        float value;
+        f->grid->round(f, params, i, &x, &code, &value);
+        widest = k > 0 && value - last > widest ? value - last : widest;
+        last = value;
+    }
+    return 0.5F * widest;
+}
+
+/* How far a scale may be from where it was sent: a power of two, 3 mantissa bits, integers. */
+static float coarseness(const opt_format *f) {
+    return f->kfmt == OPT_KFMT_MXFP4                ? 0.34F
+           : f->kfmt == OPT_KFMT_NVFP4              ? 0.0625F
+           : f->kfmt == OPT_KFMT_Q2_K               ? 0.1F
+           : (f->flags & OPT_FORMAT_TWO_LEVEL) != 0 ? 0.02F
+                                                    : 2e-3F;
+}
+
+/* Moves one part, or all of them: values of it go where they were sent, up to half a step and what
+ * the scale cannot store, if that is within the range; the others stay. */
+static void check_move(const opt_format *f, const void *params, const float *w, int64_t part,
+                       float scale, float shift) {
+    _Alignas(16) uint8_t moved[OPT_GRID_PARAMS_MAX];
+    const int64_t size = opt_format_part_elems(f);
+    f->grid->move(f, params, part, scale, shift, moved);
+    for (int64_t i = 0; i < f->block_elems; i++) {
+        const bool moves = part == OPT_GRID_ALL_PARTS || i / size == part;
+        int32_t code, again;
+        float value, now;
+        f->grid->round(f, params, i, &w[i], &code, &value);
+        const float target = moves ? scale * value + shift : value;
+        f->grid->round(f, moved, i, &target, &again, &now);
+        const float far = 0.08F + fabsf(shift);
+        const float step = half_step(f, moved, i, -far, far);
+        const float allowed = step * 1.01F + coarseness(f) * (0.05F + fabsf(target));
+        if (!(fabsf(now - target) <= (moves ? allowed : 0.0F))) {
+            fail_msg("%s, part %d by %g, %g: %g became %g, not %g", f->name, (int)part,
+                     (double)scale, (double)shift, (double)value, (double)now, (double)target);
+        }
+        assert_true(scale != 1.0F || shift != 0.0F || (again == code && now == value));
+    }
+}
+
 static void test_solve__grids_move(void **state) {
     static const float moves[][2] = {{1.0F, 0.0F}, {1.25F, 0.0F}, {0.8F, 0.01F}, {1.1F, -0.02F}};
-    solve_case *c = case_new(40);
+    solve_case *c = case_sized(40, CASE_WIDE);
     int n_formats = 0;
     (void)state;
     for (int i = 0; opt_formats[i] != NULL; i++) {
         const opt_format *f = opt_formats[i];
-        if (!solvable(f) || f->grid->move == NULL) {
+        if (f->grid == NULL || f->grid->move == NULL) {
             continue;
         }
+        _Alignas(16) uint8_t params[OPT_GRID_PARAMS_MAX];
+        const bool offset = (f->flags & OPT_FORMAT_ZERO_POINT) != 0;
+        const int64_t n_parts = f->block_elems / opt_format_part_elems(f);
         n_formats++;
+        f->grid->fit(f, c->w, NULL, f->block_elems, params);
         for (int m = 0; m < COUNT_OF(moves); m++) {
-            _Alignas(16) uint8_t params[OPT_GRID_PARAMS_MAX], moved[OPT_GRID_PARAMS_MAX];
-            const int64_t n = f->block_elems;
-            float low = 0.0F, high = 0.0F;
-            f->grid->fit(f, c->w, NULL, n, params);
-            for (int64_t k = 0; k < n; k++) {
-                low = c->w[k] < low ? c->w[k] : low;
-                high = c->w[k] > high ? c->w[k] : high;
-            }
-            const float step = (high - low) / (float)((1 << f->bits) - 1);
-            const float shift = (f->flags & OPT_FORMAT_ZERO_POINT) != 0 ? moves[m][1] : 0.0F;
-            f->grid->move(f, params, 0, moves[m][0], moves[m][1], moved);
-            for (int64_t k = 0; k < n; k++) {
-                int32_t code, again;
-                float value, now;
-                f->grid->round(f, params, k, &c->w[k], &code, &value);
-                const float target = moves[m][0] * value + shift;
-                f->grid->round(f, moved, k, &target, &again, &now);
-                if (!(fabsf(now - target) <= 0.55F * step + 2e-3F * fabsf(target))) {
-                    fail_msg("%s, move %d: %g became %g, not %g", f->name, m, (double)value,
-                             (double)now, (double)target);
-                }
-                assert_true(m > 0 || (again == code && now == value));
-            }
+            const float scale = moves[m][0], shift = offset ? moves[m][1] : 0.0F;
+            /* integers have an end: smaller scales and offsets are always there */
+            const bool ends = (f->flags & OPT_FORMAT_TWO_LEVEL) != 0;
+            check_move(f, params, c->w, n_parts - 1, ends ? fminf(scale, 1.0F / scale) : scale,
+                       ends ? fabsf(shift) : shift);
+            check_move(f, params, c->w, OPT_GRID_ALL_PARTS, scale, n_parts == 1 ? shift : 0.0F);
         }
     }
-    assert_true(n_formats >= 8);
+    assert_true(n_formats >= 40);
     free(c);
 }
 
@@ -355,18 +392,18 @@ static void test_solve__singular_hessians(void **state) {
     (void)state;
     assert_non_null(dst);
     for (int r = 0; r < COUNT_OF(rows); r++) {
-        solve_case *c = case_new(30);
+        solve_case *c = case_sized(30, r % 2 == 0 ? CASE_COLS : CASE_WIDE);
         opt_hessian *h = NULL;
         for (int t = 0; t < rows[r].n_tokens; t++) {
-            memset(c->x + t * CASE_COLS, 0, (size_t)rows[r].n_zero * sizeof(float));
+            memset(c->x + t * c->n, 0, (size_t)rows[r].n_zero * sizeof(float));
         }
         if (rows[r].zero_weights) {
             memset(c->w, 0, sizeof c->w);
         }
-        assert_int_equal(case_hessian(ctx, c->x, rows[r].n_tokens, CASE_COLS, 512, &h), OPT_OK);
+        assert_int_equal(case_hessian(ctx, c->x, rows[r].n_tokens, c->n, 512, &h), OPT_OK);
         for (int i = 0; opt_formats[i] != NULL; i++) {
             const opt_format *f = opt_formats[i];
-            if (solvable(f)) {
+            if (opt_rows_supports(f) && opt_format_fits(f, c->n)) {
                 const double rtn = solve(ctx, &opt_quant_rtn, f, h, c->w, CASE_ROWS, 0, dst, NULL);
                 const double e = solve(ctx, &opt_quant_gptq, f, h, c->w, CASE_ROWS, 3, dst, NULL);
                 if (!(e <= rtn * (1.0 + 1e-5))) {

@@ -19,25 +19,11 @@ static float f64_value(const uint8_t *p) {
     return (float)v;
 }
 
-/** E4M3 without infinities: bias 7, all ones is NaN (Micikevicius et al. 2022, table 1). */
-static float f8_e4m3_value(uint8_t b) {
-    const uint32_t sign = (uint32_t)(b & 0x80) << 24;
-    const uint32_t exponent = b >> 3 & 15;
-    const uint32_t mantissa = b & 7;
-    if ((b & 0x7f) == 0x7f) {
-        return optk_bits_f32(sign | 0x7fc00000);
-    }
-    if (exponent == 0) {
-        return optk_bits_f32(sign | optk_f32_bits((float)mantissa * 0x1p-9f));
-    }
-    return optk_bits_f32(sign | (exponent + 120) << 23 | mantissa << 20);
-}
-
 DECODE_PLAIN(f64, 8, f64_value(p))
 DECODE_PLAIN(f32, 4, optk_bits_f32(opt_rd_u32le(p)))
 DECODE_PLAIN(f16, 2, optk_ld_f16(p))
 DECODE_PLAIN(bf16, 2, optk_bf16_to_f32(opt_rd_u16le(p)))
-DECODE_PLAIN(f8_e4m3, 1, f8_e4m3_value(*p))
+DECODE_PLAIN(f8_e4m3, 1, optk_e4m3_to_f32(*p))
 /* E5M2 is the upper half of a half. */
 DECODE_PLAIN(f8_e5m2, 1, optk_f16_to_f32((uint16_t)(*p << 8)))
 DECODE_PLAIN(i8, 1, (float)(int8_t)*p)
