@@ -38,6 +38,11 @@ static void move(const opt_format *f, const void *params, int64_t part, float sc
     optk_parts_move(grid_of(f), params, part, scale, shift, moved);
 }
 
+static void load(const opt_format *f, const void *block, void *params) {
+    const opt_kspec spec = opt_format_kspec(f);
+    optk_parts_load(&spec, block, params);
+}
+
 const opt_grid opt_grid_parts = {
     .dim = 1,
     .params_bytes = sizeof(optk_part_params),
@@ -45,4 +50,5 @@ const opt_grid opt_grid_parts = {
     .round = round_one,
     .emit = emit,
     .move = move,
+    .load = load,
 };

@@ -330,7 +330,7 @@ static void test_solve__grids_move(void **state) {
 static void test_solve__fast_grids_are_the_same_grids(void **state) {
     opt_ctx *ctx = test_ctx(1);
     const opt_kern *k = opt_kern_get(ctx);
-    solve_case *c = case_new(50);
+    solve_case *c = case_sized(50, CASE_WIDE);
     int n_loads = 0;
     (void)state;
     for (int i = 0; opt_formats[i] != NULL; i++) {
@@ -340,7 +340,7 @@ static void test_solve__fast_grids_are_the_same_grids(void **state) {
         uint8_t block[1024];
         float values[256], targets[256];
         int32_t codes[256];
-        if (!solvable(f)) {
+        if (f->grid == NULL) {
             continue;
         }
         const int64_t n = f->block_elems;
@@ -354,7 +354,7 @@ static void test_solve__fast_grids_are_the_same_grids(void **state) {
                 n_loads++;
             }
             for (int64_t j = 0; j < n; j++) {
-                targets[j] = 1.5F * c->w[(b * 131 + j * 7) % (CASE_ROWS * CASE_COLS)];
+                targets[j] = 1.5F * c->w[(b * 131 + j * 7) % (CASE_ROWS * CASE_WIDE)];
             }
             opt_grid_round_many(f, k, params + b * STRIDE, 0, 0, n, targets, codes, values);
             for (int64_t j = 0; j < n; j++) {
