@@ -253,6 +253,9 @@ static void bench_linear_i8(opt_kern_linear_i8_fn *fn, const row_info *row) {
             const int64_t r = shapes[i].n_rows;
             const int64_t t = shapes[i].n_tokens;
             const int64_t k = shapes[i].k;
+            if (!opt_format_fits(opt_formats[f], k)) {
+                continue;
+            }
             size_t row_bytes = 0;
             uint8_t *w = stored_rows(opt_formats[f], i, &row_bytes);
             float *values = floats_of(t * k);

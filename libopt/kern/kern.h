@@ -127,9 +127,9 @@ typedef void opt_kern_linear_direct_fn(const opt_kspec *s, const void *w, size_t
                                        int64_t n_rows, int64_t n_tokens, int64_t k);
 /**
  * The fast path on stored rows: w has n_rows rows of row_bytes, activations are int8. For every
- * group of 32 elements the dot product of codes is exact in integers; the groups are added in
- * increasing order with one f32 fused multiply-add each (and one for an offset per group), so every
- * instruction set gives the same bits.
+ * unit of elements that share a scale (32, or 16 in q2_k, q3_k, q6_k and nvfp4) the dot product of
+ * codes is exact in integers; the units are added in increasing order with one f32 fused
+ * multiply-add each (and one for an offset per unit), so every instruction set gives the same bits.
  */
 typedef void opt_kern_linear_i8_fn(const opt_kspec *s, const void *w, size_t row_bytes,
                                    const opt_act_i8 *x, float *y, int64_t ldy, int64_t n_rows,

@@ -3,7 +3,7 @@
 #include "kern/rows.h"
 
 #include "kern/blocks.h"
-#include "kern/half.h"
+#include "kern/scales.h"
 #include "kern/ref/iq_tables.h"
 
 static const uint8_t iq2_value[4] = {0x08, 0x19, 0x2b, 0};
@@ -163,10 +163,8 @@ void optk_decode_iq4_xs__ref(const opt_kspec *s, const void *src, float *dst, in
     const optk_iq4_xs *b = src;
     for (int64_t i = 0; i < n; i += OPTK_SUPER, b++) {
         const float d = optk_ld_f16(b->d);
-        const int scales_h = opt_rd_u16le(b->scales_h);
         for (int g = 0; g < 8; g++) {
-            const int low = b->scales_l[g / 2] >> (g % 2 * 4) & 15;
-            const float scale = d * (float)((low | (scales_h >> (2 * g) & 3) << 4) - 32);
+            const float scale = d * (float)optk_scale_iq4_xs(b, g);
             for (int j = 0; j < 16; j++) {
                 const uint8_t q = b->qs[g * 16 + j];
                 dst[i + g * 32 + j] = scale * (float)optk_iq4_values[q & 15];

@@ -1,8 +1,7 @@
 /** Reference decoders of ggml's K types: super-blocks of 256 with quantized group scales. */
 #include "kern/rows.h"
 
-#include "kern/blocks.h"
-#include "kern/half.h"
+#include "kern/scales.h"
 
 void optk_decode_q2_k__ref(const opt_kspec *s, const void *src, float *dst, int64_t n) {
     (void)s;
@@ -18,13 +17,6 @@ void optk_decode_q2_k__ref(const opt_kspec *s, const void *src, float *dst, int6
     }
 }
 
-/** The g-th 6-bit scale of q3_k: low nibbles in bytes 0-7, pairs of high bits in bytes 8-11. */
-static int scale_q3(const uint8_t *scales, int g) {
-    const int low = scales[g % 8] >> (g / 8 * 4) & 15;
-    const int high = scales[8 + g % 4] >> (g / 4 * 2) & 3;
-    return (low | high << 4) - 32;
-}
-
 void optk_decode_q3_k__ref(const opt_kspec *s, const void *src, float *dst, int64_t n) {
     (void)s;
     const optk_q3_k *b = src;
@@ -33,21 +25,9 @@ void optk_decode_q3_k__ref(const opt_kspec *s, const void *src, float *dst, int6
         for (int j = 0; j < OPTK_SUPER; j++) {
             const int low = b->qs[j / 128 * 32 + j % 32] >> (j % 128 / 32 * 2) & 3;
             const int high = b->hmask[j % 32] >> (j / 32) & 1;
-            dst[i + j] = d * (float)scale_q3(b->scales, j / 16) * (float)(low - 4 + 4 * high);
+            dst[i + j] = d * (float)optk_scale_q3(b->scales, j / 16) * (float)(low - 4 + 4 * high);
         }
     }
-}
-
-/** The g-th 6-bit scale and minimum of q4_k and q5_k. */
-static void scale_min_k(const uint8_t *p, int g, float d, float dmin, float *scale, float *min) {
-    int sc = p[g % 4] & 63;
-    int m = p[4 + g % 4] & 63;
-    if (g >= 4) {
-        sc = (p[4 + g] & 15) | p[g - 4] >> 6 << 4;
-        m = p[4 + g] >> 4 | p[g] >> 6 << 4;
-    }
-    *scale = d * (float)sc;
-    *min = dmin * (float)m;
 }
 
 void optk_decode_q4_k__ref(const opt_kspec *s, const void *src, float *dst, int64_t n) {
@@ -58,7 +38,7 @@ void optk_decode_q4_k__ref(const opt_kspec *s, const void *src, float *dst, int6
         const float dmin = optk_ld_f16(b->dmin);
         for (int g = 0; g < 8; g++) {
             float scale, min;
-            scale_min_k(b->scales, g, d, dmin, &scale, &min);
+            optk_scale_min_k(b->scales, g, d, dmin, &scale, &min);
             for (int j = 0; j < 32; j++) {
                 const int q = b->qs[g / 2 * 32 + j] >> (g % 2 * 4) & 15;
                 dst[i + g * 32 + j] = scale * (float)q - min;
@@ -75,7 +55,7 @@ void optk_decode_q5_k__ref(const opt_kspec *s, const void *src, float *dst, int6
         const float dmin = optk_ld_f16(b->dmin);
         for (int g = 0; g < 8; g++) {
             float scale, min;
-            scale_min_k(b->scales, g, d, dmin, &scale, &min);
+            optk_scale_min_k(b->scales, g, d, dmin, &scale, &min);
             for (int j = 0; j < 32; j++) {
                 const int low = b->qs[g / 2 * 32 + j] >> (g % 2 * 4) & 15;
                 const int high = b->qh[j] >> g & 1;

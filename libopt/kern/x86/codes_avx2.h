@@ -3,7 +3,7 @@
 #ifndef OPT_KERN_X86_CODES_AVX2_H
 #define OPT_KERN_X86_CODES_AVX2_H
 
-#include "kern/x86/codes_rows.h"
+#include "kern/x86/codes_super.h"
 #include "kern/x86/vec_avx2.h"
 
 /** Offsets of 8 rows; those behind row `last` repeat it. */
@@ -60,15 +60,66 @@ static inline __m256i int2_codes(int64_t group, const uint8_t *p, int64_t i) {
     return _mm256_and_si256(_mm256_srlv_epi64(planes, shift), _mm256_set1_epi8(3));
 }
 
+/** Bits 2 i (and 2 i + 1) of 32 bytes as codes of 2 bits; bit i as codes of one. */
+static inline __m256i plane_32(const uint8_t *bytes, int64_t shift, int mask) {
+    const __m256i moved = _mm256_srl_epi64(load256(bytes), _mm_cvtsi64_si128(shift));
+    return _mm256_and_si256(moved, _mm256_set1_epi8((char)mask));
+}
+
+static inline __m256i look_up(codes_layout layout, __m256i codes) {
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load128(codes_levels(layout))), codes);
+}
+
+/** Half a block of nvfp4: in each 8 bytes the low nibbles come before the high ones. */
+static inline __m256i nvfp4_codes(const uint8_t *qs) {
+    const __m128i bytes = load128(qs);
+    const __m128i high = _mm_srli_epi16(bytes, 4);
+    return _mm256_and_si256(
+        two_halves(_mm_unpacklo_epi64(bytes, high), _mm_unpackhi_epi64(bytes, high)),
+        _mm256_set1_epi8(15));
+}
+
+/** Codes of group g of a row of blocks with several scales. */
+static inline OPT_ALWAYS_INLINE __m256i codes_load_super(codes_layout layout, const codes_rows *c,
+                                                         const uint8_t *row, int64_t g) {
+    const uint8_t *block = row + codes_block_off(c, g);
+    const uint8_t *qs = block + c->head;
+    const int64_t i = codes_in_block(c, g);
+    __m256i low;
+    switch (layout) {
+    case CODES_Q3_K:
+        low = plane_32(qs + i / 4 * 32, i % 4 * 2, 3);
+        return _mm256_or_si256(low, _mm256_slli_epi16(plane_32(block, i, 1), 2));
+    case CODES_Q4_K: return plane_32(qs + i / 2 * 32, i % 2 * 4, 15);
+    case CODES_Q5_K:
+        low = plane_32(qs + i / 2 * 32, i % 2 * 4, 15);
+        return _mm256_or_si256(low, _mm256_slli_epi16(plane_32(block + 16, i, 1), 4));
+    case CODES_Q6_K:
+        low = plane_32(block + i / 4 * 64 + i % 2 * 32, i % 4 / 2 * 4, 15);
+        return _mm256_or_si256(
+            low, _mm256_slli_epi16(plane_32(block + 128 + i / 4 * 32, i % 4 * 2, 3), 4));
+    case CODES_IQ4_XS: return look_up(layout, nibbles_32(qs + i * 16));
+    case CODES_NVFP4: return look_up(layout, nvfp4_codes(qs + i * 16));
+    case CODES_Q2_K:
+    case CODES_TQ2_0:
+    default: return plane_32(qs + i / 4 * 32, i % 4 * 2, 3);
+    }
+}
+
 /** Codes of elements 32 g .. 32 g + 31 of a row. */
 static inline OPT_ALWAYS_INLINE __m256i codes_load(codes_layout layout, const codes_rows *c,
                                                    const uint8_t *row, int64_t g) {
+    if (c->super) {
+        return codes_load_super(layout, c, row, g);
+    }
     const uint8_t *p = row + codes_block_off(c, g) + c->head;
     const int64_t i = 32 * g % c->block_elems; /* within the block */
     switch (layout) {
     case CODES_Q8_0: return _mm256_xor_si256(load256(p), _mm256_set1_epi8(-128));
     case CODES_Q4_0:
     case CODES_Q4_1: return nibbles_32(p);
+    case CODES_IQ4_NL:
+    case CODES_MXFP4: return look_up(layout, nibbles_32(p));
     case CODES_Q5_0:
     case CODES_Q5_1: return _mm256_or_si256(nibbles_32(p), where_set(opt_rd_u32le(p - 4), 16));
     case CODES_INT2: return int2_codes(c->block_elems, p, i);
@@ -88,6 +139,35 @@ static inline __m256 halves_of(__m256i v) {
     return _mm256_cvtph_ps(_mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08)));
 }
 
+/** Half of the power of two 2^(e - 127) in each lane's lowest byte. */
+static inline __m256 e8m0_half(__m256i v) {
+    const __m256i e = _mm256_and_si256(v, _mm256_set1_epi32(255));
+    const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+    const __m256i small = _mm256_sllv_epi32(_mm256_set1_epi32(0x200000), e);
+    const __m256i is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e);
+    return _mm256_castsi256_ps(_mm256_blendv_epi8(normal, small, is_small));
+}
+
+/** Scales (and offsets) of the units of group g, the first of a block, and of the block's other
+ * groups, for one row: row r of d and m [unit][8]. */
+static inline OPT_ALWAYS_INLINE void codes_super_scales(codes_layout layout, const codes_rows *c,
+                                                        const uint8_t *row, int64_t g, int r,
+                                                        float (*d)[8], float (*m)[8]) {
+    const uint8_t *block = row + codes_block_off(c, g);
+    codes_super s = {0};
+    if (layout != CODES_NVFP4) {
+        codes_super_read(layout, block, &s);
+    }
+    for (int u = 0; u < codes_block_units(c); u++) {
+        if (layout == CODES_NVFP4) {
+            d[u][r] = optk_ue4m3_half(block[u]);
+            continue;
+        }
+        d[u][r] = s.d * (float)(int8_t)(s.scale[u / 4] >> u % 4 * 8);
+        m[u][r] = -s.dmin * (float)(s.min[u / 4] >> u % 4 * 8 & 255);
+    }
+}
+
 /** Scales (and offsets, if has_min) of group g of 8 rows, which start at rows + row_off[r]. */
 static inline OPT_ALWAYS_INLINE void codes_scales(codes_layout layout, const codes_rows *c,
                                                   const uint8_t *rows, __m256i row_off, int64_t g,
@@ -95,7 +175,7 @@ static inline OPT_ALWAYS_INLINE void codes_scales(codes_layout layout, const cod
     /* Four bytes a row: d, and behind it m, a zero point or codes. */
     const __m256i head =
         _mm256_i32gather_epi32((const void *)(rows + codes_block_off(c, g)), row_off, 1);
-    *d = halves_of(head);
+    *d = layout == CODES_MXFP4 ? e8m0_half(head) : halves_of(head);
     *m = _mm256_setzero_ps();
     if (layout == CODES_Q4_1 || layout == CODES_Q5_1) {
         *m = halves_of(_mm256_srli_epi32(head, 16));

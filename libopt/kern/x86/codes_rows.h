@@ -1,4 +1,6 @@
-/** Layouts that the x86 rows of linear_i8 read. A code q stands for d (q - offset) or for d q + m.
+/**
+ * Layouts that the x86 rows of linear_i8 read. A code q stands for d (q - offset) or for d q + m.
+ * The elements that share a scale within a group of 32 are a unit: the group, or half of it.
  */
 #ifndef OPT_KERN_X86_CODES_ROWS_H
 #define OPT_KERN_X86_CODES_ROWS_H
@@ -17,23 +19,40 @@ typedef enum codes_layout {
     CODES_INT2,
     CODES_INT3,
     CODES_INT4,
-    CODES_INT8
+    CODES_INT8,
+    CODES_IQ4_NL,
+    CODES_MXFP4,
+    /* Blocks with several scales, see codes_super.h. */
+    CODES_Q2_K,
+    CODES_Q3_K,
+    CODES_Q4_K,
+    CODES_Q5_K,
+    CODES_Q6_K,
+    CODES_IQ4_XS,
+    CODES_TQ2_0,
+    CODES_NVFP4
 } codes_layout;
 
 /** What the loops need to know about the rows of one call. */
 typedef struct codes_rows {
     int64_t n_groups;    /* of 32 elements, the last one may be partial */
-    int64_t block_elems; /* elements that share a scale: 32, 64 or 128 */
+    int64_t block_elems; /* 32, 64, 128 or 256 */
     int64_t block_bytes;
     int head;       /* bytes of a block before its codes */
     bool zero_byte; /* own groups with a zero point: a byte behind d */
     int offset;     /* subtracted from codes in integers */
-    bool has_min;   /* the block's m (or zero point) is added in f32 */
+    bool has_min;   /* the unit's m (or zero point) is added in f32 */
+    bool super;     /* blocks with several scales */
+    int units;      /* of a group: 1 or 2 */
 } codes_rows;
 
 static inline OPT_ALWAYS_INLINE codes_rows codes_rows_of(codes_layout layout, const opt_kspec *s,
                                                          int64_t k) {
-    codes_rows c = {.n_groups = opt_ceil_div(k, 32), .block_elems = 32};
+    codes_rows c = {.n_groups = opt_ceil_div(k, 32), .block_elems = 32, .units = 1};
+    if (layout >= CODES_Q2_K) {
+        c.super = true;
+        c.block_elems = layout == CODES_NVFP4 ? 64 : 256;
+    }
     switch (layout) {
     case CODES_Q8_0: c.block_bytes = 34, c.head = 2, c.offset = 128; break; /* read as unsigned */
     case CODES_Q4_0: c.block_bytes = 18, c.head = 2, c.offset = 8; break;
@@ -50,6 +69,16 @@ static inline OPT_ALWAYS_INLINE codes_rows codes_rows_of(codes_layout layout, co
         c.offset = s->symmetric ? 1 << (s->bits - 1) : 0;
         c.has_min = c.zero_byte = !s->symmetric;
         break;
+    case CODES_IQ4_NL: c.block_bytes = 18, c.head = 2, c.offset = 128; break;
+    case CODES_MXFP4: c.block_bytes = 17, c.head = 1, c.offset = 12; break;
+    case CODES_Q2_K: c.block_bytes = 84, c.head = 16, c.has_min = true, c.units = 2; break;
+    case CODES_Q3_K: c.block_bytes = 110, c.head = 32, c.offset = 4, c.units = 2; break;
+    case CODES_Q4_K: c.block_bytes = 144, c.head = 16, c.has_min = true; break;
+    case CODES_Q5_K: c.block_bytes = 176, c.head = 48, c.has_min = true; break;
+    case CODES_Q6_K: c.block_bytes = 210, c.offset = 32, c.units = 2; break;
+    case CODES_IQ4_XS: c.block_bytes = 136, c.head = 8, c.offset = 128; break;
+    case CODES_TQ2_0: c.block_bytes = 66, c.offset = 1; break;
+    case CODES_NVFP4: c.block_bytes = 36, c.head = 4, c.offset = 12, c.units = 2; break;
     }
     return c;
 }
@@ -57,6 +86,19 @@ static inline OPT_ALWAYS_INLINE codes_rows codes_rows_of(codes_layout layout, co
 /** Offset of the block that holds group g (of 32 elements). */
 static inline int64_t codes_block_off(const codes_rows *c, int64_t g) {
     return c->block_elems == 32 ? g * c->block_bytes : g * 32 / c->block_elems * c->block_bytes;
+}
+
+/** A group's place within its block. */
+static inline int64_t codes_in_block(const codes_rows *c, int64_t g) {
+    return g % (c->block_elems / 32);
+}
+
+/** Levels that are not the codes themselves, shifted so that none is negative. */
+static inline const uint8_t *codes_levels(codes_layout layout) {
+    static const uint8_t iq4[16] = {1,   24,  45,  63,  79,  93,  106, 118,
+                                    129, 141, 153, 166, 181, 197, 217, 241};
+    static const uint8_t fp4[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
+    return layout == CODES_IQ4_NL || layout == CODES_IQ4_XS ? iq4 : fp4;
 }
 
 /** Own groups: m = d * (zero * codes_zero_step), since w = d (q - zero 2^(bits-8)). */

@@ -19,6 +19,8 @@
 
 #define PANEL_ROWS 16
 #define PANEL_GROUPS 16
+#define PANEL_UNITS (2 * PANEL_GROUPS)
+#define MAX_BLOCK_UNITS 16
 
 /* One call. */
 typedef struct job {
@@ -50,24 +52,48 @@ static inline OPT_ALWAYS_INLINE __m256i dot(bool wide, __m256i sum, __m256i u, _
 }
 
 static inline OPT_ALWAYS_INLINE bool is_wide(codes_layout layout) {
-    return layout == CODES_Q8_0 || layout == CODES_INT8;
+    return layout == CODES_Q8_0 || layout == CODES_INT8 || layout == CODES_IQ4_NL ||
+           layout == CODES_IQ4_XS;
 }
 
-/** Sums of the lanes of 8 vectors. */
-static inline __m256i add_lanes8(const __m256i v[8]) {
+/** Sums of the lower 4 and of the upper 4 lanes of 8 vectors. */
+static inline void add_lanes4(const __m256i v[8], __m256i *lower, __m256i *upper) {
     const __m256i a =
         _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
     const __m256i b =
         _mm256_hadd_epi32(_mm256_hadd_epi32(v[4], v[5]), _mm256_hadd_epi32(v[6], v[7]));
-    return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20),
-                            _mm256_permute2x128_si256(a, b, 0x31));
+    *lower = _mm256_permute2x128_si256(a, b, 0x20);
+    *upper = _mm256_permute2x128_si256(a, b, 0x31);
+}
+
+/** Sum of the activations of a group. */
+static inline int32_t group_sum(const int16_t *sum4) {
+    const __m128i pairs = _mm_madd_epi16(_mm_loadu_si128((const void *)sum4), _mm_set1_epi16(1));
+    const __m128i two = _mm_add_epi32(pairs, _mm_shuffle_epi32(pairs, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
+}
+
+/** Sum of the activations of unit u of a token. */
+static inline OPT_ALWAYS_INLINE int32_t unit_sum(int units, const int16_t *sum4, int64_t u) {
+    const int16_t *s = sum4 + 4 * u;
+    return units == 1 ? group_sum(sum4 + 8 * u) : s[0] + s[1] + s[2] + s[3];
 }
 
 /** sum + dot * (d * scale) (+ m * scaled_sum). */
-static inline OPT_ALWAYS_INLINE __m256 add_group(bool has_min, __m256 sum, __m256i dots, __m256 d,
-                                                 __m256 m, float scale, float scaled_sum) {
+static inline OPT_ALWAYS_INLINE __m256 add_unit(bool has_min, __m256 sum, __m256i dots, __m256 d,
+                                                __m256 m, float scale, float scaled_sum) {
     sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots), _mm256_mul_ps(d, _mm256_set1_ps(scale)), sum);
     return has_min ? _mm256_fmadd_ps(m, _mm256_set1_ps(scaled_sum), sum) : sum;
+}
+
+/** Scales (and offsets) of the blocks that begin at group g of 8 rows: [unit][row]. */
+static inline OPT_ALWAYS_INLINE void super_scales8(codes_layout layout, const job *j,
+                                                   const uint8_t *w, int64_t last, int64_t g,
+                                                   float (*d)[8], float (*m)[8]) {
+    for (int a = 0; a < 8; a++) {
+        codes_super_scales(layout, &j->c, w + (size_t)opt_min_i64(a, last) * j->row_bytes, g, a, d,
+                           m);
+    }
 }
 
 /** 8 rows from r, one token, on the stored blocks. Behind the last row, it is taken once more. */
@@ -81,31 +107,46 @@ static inline OPT_ALWAYS_INLINE void rows8(codes_layout layout, const job *j, in
     const int8_t *q = j->x->q + t * n_padded;
     const int16_t *sum4 = j->x->sum4 + t * (n_padded / 4);
     const float *scale = j->x->scale + t * (n_padded / 32);
-    const float *scaled_sum = j->x->scaled_sum + t * (n_padded / 32);
+    float super_d[MAX_BLOCK_UNITS][8];
+    float super_m[MAX_BLOCK_UNITS][8] = {{0}};
     __m256 sum = _mm256_setzero_ps();
     for (int64_t g = 0; g < c.n_groups; g++) {
         const __m256i xq = _mm256_loadu_si256((const void *)(q + 32 * g));
         const __m256i xs = _mm256_cvtepi16_epi32(_mm_loadu_si128((const void *)(sum4 + 8 * g)));
         const __m256i start = _mm256_mullo_epi32(xs, _mm256_set1_epi32(-j->offset));
+        const int in_block = (int)codes_in_block(&c, g);
         __m256i dots[8];
+        __m256i of_unit[2];
         for (int a = 0; a < 8; a++) {
             const uint8_t *row = w + (size_t)opt_min_i64(a, last) * j->row_bytes;
             dots[a] = dot(is_wide(layout), start, codes_load(layout, &c, row, g), xq);
         }
-        __m256 d;
-        __m256 m;
-        codes_scales(layout, &c, w, off, g, &d, &m);
-        sum = add_group(c.has_min, sum, add_lanes8(dots), d, m, scale[g], scaled_sum[g]);
+        add_lanes4(dots, &of_unit[0], &of_unit[1]);
+        of_unit[0] = c.units == 1 ? _mm256_add_epi32(of_unit[0], of_unit[1]) : of_unit[0];
+        if (c.super && in_block == 0) {
+            super_scales8(layout, j, w, last, g, super_d, super_m);
+        }
+        for (int u = 0; u < c.units; u++) {
+            __m256 d;
+            __m256 m;
+            if (c.super) {
+                d = _mm256_loadu_ps(super_d[in_block * c.units + u]);
+                m = _mm256_loadu_ps(super_m[in_block * c.units + u]);
+            } else {
+                codes_scales(layout, &c, w, off, g, &d, &m);
+            }
+            const int total = c.has_min ? unit_sum(c.units, sum4, g * c.units + u) : 0;
+            sum = add_unit(c.has_min, sum, of_unit[u], d, m, scale[g], scale[g] * (float)total);
+        }
     }
     store8(j->y + t * j->ldy + r, n_rows - r, sum);
 }
 
-/** 16 rows of up to PANEL_GROUPS groups: byte i of codes[g][u][r] is element 4 u + i of group g of
- * row r. */
+/** 16 rows of up to PANEL_GROUPS groups: byte i of codes[u][r] is element 4 u + i of row r. */
 typedef struct panel {
-    OPT_ALIGNED(64) uint8_t codes[PANEL_GROUPS][8][PANEL_ROWS][4];
-    OPT_ALIGNED(64) float d[PANEL_GROUPS][PANEL_ROWS];
-    OPT_ALIGNED(64) float m[PANEL_GROUPS][PANEL_ROWS];
+    OPT_ALIGNED(64) uint8_t codes[PANEL_GROUPS * 8][PANEL_ROWS][4];
+    OPT_ALIGNED(64) float d[PANEL_UNITS][PANEL_ROWS]; /* of units */
+    OPT_ALIGNED(64) float m[PANEL_UNITS][PANEL_ROWS];
 } panel;
 
 /** Transposes 8 x 8 elements of 32 bits in place. */
@@ -144,7 +185,19 @@ static inline OPT_ALWAYS_INLINE void unpack8(codes_layout layout, const job *j, 
         }
         transpose8(v);
         for (int u = 0; u < 8; u++) {
-            _mm256_store_si256((void *)out->codes[g][u][at], v[u]);
+            _mm256_store_si256((void *)out->codes[8 * g + u][at], v[u]);
+        }
+        if (j->c.super) {
+            if (codes_in_block(&j->c, g0 + g) == 0) {
+                float d[MAX_BLOCK_UNITS][8];
+                float m[MAX_BLOCK_UNITS][8] = {{0}};
+                super_scales8(layout, j, w, last, g0 + g, d, m);
+                for (int u = 0; u < codes_block_units(&j->c); u++) {
+                    memcpy(&out->d[g * j->c.units + u][at], d[u], sizeof d[u]);
+                    memcpy(&out->m[g * j->c.units + u][at], m[u], sizeof m[u]);
+                }
+            }
+            continue;
         }
         __m256 d;
         __m256 m;
@@ -154,23 +207,16 @@ static inline OPT_ALWAYS_INLINE void unpack8(codes_layout layout, const job *j, 
     }
 }
 
-/** Sum of the activations of a group. */
-static inline int32_t group_sum(const int16_t *sum4) {
-    const __m128i pairs = _mm_madd_epi16(_mm_loadu_si128((const void *)sum4), _mm_set1_epi16(1));
-    const __m128i two = _mm_add_epi32(pairs, _mm_shuffle_epi32(pairs, 0x4e));
-    return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
-}
-
 /** Adds the panel's groups (from g0 of the row) to y [t .. t + n_t, r .. r + 16), which the first
  * groups set. */
-static inline OPT_ALWAYS_INLINE void panel_tile(bool wide, bool has_min, int n_t, const job *j,
-                                                const panel *w, int64_t r, int64_t n_rows,
-                                                int64_t g0, int64_t n, int64_t t) {
+static inline OPT_ALWAYS_INLINE void panel_tile(bool wide, bool has_min, int units, int n_t,
+                                                const job *j, const panel *w, int64_t r,
+                                                int64_t n_rows, int64_t g0, int64_t n, int64_t t) {
     const int64_t n_padded = j->x->n_padded;
     const int8_t *q = j->x->q + t * n_padded + g0 * 32;
     const int16_t *sum4 = j->x->sum4 + t * (n_padded / 4) + g0 * 8;
     const float *scale = j->x->scale + t * (n_padded / 32) + g0;
-    const float *scaled_sum = j->x->scaled_sum + t * (n_padded / 32) + g0;
+    const int quads = 8 / units; /* of a unit */
     float *y = j->y + t * j->ldy + r;
     const bool second = n_rows - r > 8;
     __m256 sum[3][2];
@@ -179,19 +225,21 @@ static inline OPT_ALWAYS_INLINE void panel_tile(bool wide, bool has_min, int n_t
         sum[b][1] =
             g0 == 0 || !second ? _mm256_setzero_ps() : load8(y + b * j->ldy + 8, n_rows - r - 8);
     }
-    for (int64_t g = 0; g < n; g++) {
+    for (int64_t u = 0; u < n * units; u++) {
         __m256i dots[3][2];
+        float scaled_sum[3];
         for (int b = 0; b < n_t; b++) {
-            const int start =
-                j->offset == 0 ? 0 : -j->offset * group_sum(sum4 + b * (n_padded / 4) + 8 * g);
-            dots[b][0] = dots[b][1] = _mm256_set1_epi32(start);
+            const int total =
+                j->offset != 0 || has_min ? unit_sum(units, sum4 + b * (n_padded / 4), u) : 0;
+            dots[b][0] = dots[b][1] = _mm256_set1_epi32(-j->offset * total);
+            scaled_sum[b] = scale[b * (n_padded / 32) + u / units] * (float)total;
         }
-        for (int u = 0; u < 8; u++) {
-            const __m256i w0 = _mm256_load_si256((const void *)w->codes[g][u][0]);
-            const __m256i w1 = _mm256_load_si256((const void *)w->codes[g][u][8]);
+        for (int i = 0; i < quads; i++) {
+            const __m256i w0 = _mm256_load_si256((const void *)w->codes[u * quads + i][0]);
+            const __m256i w1 = _mm256_load_si256((const void *)w->codes[u * quads + i][8]);
             for (int b = 0; b < n_t; b++) {
                 const __m256i xq =
-                    _mm256_set1_epi32((int)opt_rd_u32le(q + b * n_padded + 32 * g + 4 * u));
+                    _mm256_set1_epi32((int)opt_rd_u32le(q + b * n_padded + 4 * (u * quads + i)));
                 dots[b][0] = dot(wide, dots[b][0], w0, xq);
                 dots[b][1] = dot(wide, dots[b][1], w1, xq);
             }
@@ -199,9 +247,9 @@ static inline OPT_ALWAYS_INLINE void panel_tile(bool wide, bool has_min, int n_t
         for (int b = 0; b < n_t; b++) {
             for (int a = 0; a < 2; a++) {
                 sum[b][a] =
-                    add_group(has_min, sum[b][a], dots[b][a], _mm256_load_ps(&w->d[g][8 * a]),
-                              _mm256_load_ps(&w->m[g][8 * a]), scale[b * (n_padded / 32) + g],
-                              scaled_sum[b * (n_padded / 32) + g]);
+                    add_unit(has_min, sum[b][a], dots[b][a], _mm256_load_ps(&w->d[u][8 * a]),
+                             _mm256_load_ps(&w->m[u][8 * a]),
+                             scale[b * (n_padded / 32) + u / units], scaled_sum[b]);
             }
         }
     }
@@ -214,28 +262,32 @@ static inline OPT_ALWAYS_INLINE void panel_tile(bool wide, bool has_min, int n_t
 }
 
 /** All tokens over one panel. */
-static inline OPT_ALWAYS_INLINE void panel_tokens(bool wide, bool has_min, const job *j,
+static inline OPT_ALWAYS_INLINE void panel_tokens(bool wide, bool has_min, int units, const job *j,
                                                   const panel *w, int64_t r, int64_t n_rows,
                                                   int64_t g0, int64_t n, int64_t n_tokens) {
     int64_t t = 0;
     for (; t + 3 <= n_tokens; t += 3) {
-        panel_tile(wide, has_min, 3, j, w, r, n_rows, g0, n, t);
+        panel_tile(wide, has_min, units, 3, j, w, r, n_rows, g0, n, t);
     }
     for (; t < n_tokens; t++) {
-        panel_tile(wide, has_min, 1, j, w, r, n_rows, g0, n, t);
+        panel_tile(wide, has_min, units, 1, j, w, r, n_rows, g0, n, t);
     }
 }
 
 static OPT_NOINLINE void panel_run(bool wide, const job *j, const panel *w, int64_t r,
                                    int64_t n_rows, int64_t g0, int64_t n, int64_t n_tokens) {
-    if (wide && j->c.has_min) {
-        panel_tokens(true, true, j, w, r, n_rows, g0, n, n_tokens);
+    if (wide && j->c.has_min) { /* no wide format has units of 16 */
+        panel_tokens(true, true, 1, j, w, r, n_rows, g0, n, n_tokens);
     } else if (wide) {
-        panel_tokens(true, false, j, w, r, n_rows, g0, n, n_tokens);
+        panel_tokens(true, false, 1, j, w, r, n_rows, g0, n, n_tokens);
+    } else if (j->c.units == 2 && j->c.has_min) {
+        panel_tokens(false, true, 2, j, w, r, n_rows, g0, n, n_tokens);
+    } else if (j->c.units == 2) {
+        panel_tokens(false, false, 2, j, w, r, n_rows, g0, n, n_tokens);
     } else if (j->c.has_min) {
-        panel_tokens(false, true, j, w, r, n_rows, g0, n, n_tokens);
+        panel_tokens(false, true, 1, j, w, r, n_rows, g0, n, n_tokens);
     } else {
-        panel_tokens(false, false, j, w, r, n_rows, g0, n, n_tokens);
+        panel_tokens(false, false, 1, j, w, r, n_rows, g0, n, n_tokens);
     }
 }
 

@@ -3,8 +3,8 @@
  *
  * For few tokens 16 rows at a time are read as they are stored, and the lanes of their dot products
  * are added across; for many, 32 rows are unpacked into a panel [group][4 elements][row] which all
- * tokens then share. Both compute, for each output, the exact integer dot product of every group of
- * 32 and then one chain of fused multiply-adds over groups.
+ * tokens then share. Both compute, for each output, the exact integer dot product of every unit (a
+ * group of 32, or half of one) and then one chain of fused multiply-adds over units.
  */
 #include <string.h>
 
@@ -13,6 +13,7 @@
 
 #define PANEL_ROWS 32
 #define PANEL_GROUPS 16
+#define PANEL_UNITS (2 * PANEL_GROUPS)
 
 /* One call. */
 typedef struct job {
@@ -44,6 +45,18 @@ static inline void add_halves(const __m512i s[4], __m512i *lower, __m512i *upper
     *upper = _mm512_shuffle_i32x4(s01, s23, 0xdd);
 }
 
+/** Transposes 4 x 4 quarters of 128 bits: out[i] has quarter i of all s. */
+static inline void transpose_quarters(const __m512i s[4], __m512i out[4]) {
+    const __m512i lo01 = _mm512_shuffle_i32x4(s[0], s[1], 0x44);
+    const __m512i hi01 = _mm512_shuffle_i32x4(s[0], s[1], 0xee);
+    const __m512i lo23 = _mm512_shuffle_i32x4(s[2], s[3], 0x44);
+    const __m512i hi23 = _mm512_shuffle_i32x4(s[2], s[3], 0xee);
+    out[0] = _mm512_shuffle_i32x4(lo01, lo23, 0x88);
+    out[1] = _mm512_shuffle_i32x4(lo01, lo23, 0xdd);
+    out[2] = _mm512_shuffle_i32x4(hi01, hi23, 0x88);
+    out[3] = _mm512_shuffle_i32x4(hi01, hi23, 0xdd);
+}
+
 /** Transposes 16 x 16 elements of 32 bits in place. */
 static inline void transpose16(__m512i v[16]) {
     __m512i u[16];
@@ -58,17 +71,11 @@ static inline void transpose16(__m512i v[16]) {
         v[i + 3] = _mm512_unpackhi_epi64(u[i + 1], u[i + 3]);
     }
     for (int c = 0; c < 4; c++) {
-        const __m512i lo01 = _mm512_shuffle_i32x4(v[c], v[c + 4], 0x44);
-        const __m512i hi01 = _mm512_shuffle_i32x4(v[c], v[c + 4], 0xee);
-        const __m512i lo23 = _mm512_shuffle_i32x4(v[c + 8], v[c + 12], 0x44);
-        const __m512i hi23 = _mm512_shuffle_i32x4(v[c + 8], v[c + 12], 0xee);
-        u[c] = _mm512_shuffle_i32x4(lo01, lo23, 0x88);
-        u[c + 4] = _mm512_shuffle_i32x4(lo01, lo23, 0xdd);
-        u[c + 8] = _mm512_shuffle_i32x4(hi01, hi23, 0x88);
-        u[c + 12] = _mm512_shuffle_i32x4(hi01, hi23, 0xdd);
+        const __m512i quarters[4] = {v[c], v[c + 4], v[c + 8], v[c + 12]};
+        transpose_quarters(quarters, u + (size_t)c * 4);
     }
-    for (int i = 0; i < 16; i++) {
-        v[i] = u[i];
+    for (int i = 0; i < 16; i++) { /* u[4 c + i] is column c + 4 i */
+        v[i] = u[i % 4 * 4 + i / 4];
     }
 }
 
@@ -79,6 +86,17 @@ static inline int32_t group_sum(const int16_t *sum4) {
     return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
 }
 
+/** Sum of the activations of half a group. */
+static inline int32_t half_sum(const int16_t *sum4) {
+    const __m128i pairs = _mm_madd_epi16(_mm_loadl_epi64((const void *)sum4), _mm_set1_epi16(1));
+    return _mm_cvtsi128_si32(_mm_add_epi32(pairs, _mm_shuffle_epi32(pairs, 0x55)));
+}
+
+/** Sum of the activations of unit u of a token. */
+static inline OPT_ALWAYS_INLINE int32_t unit_sum(int units, const int16_t *sum4, int64_t u) {
+    return units == 1 ? group_sum(sum4 + 8 * u) : half_sum(sum4 + 4 * u);
+}
+
 /** Offsets of 16 rows from r; rows behind the last one repeat it. */
 static inline __m512i row_offsets(const job *j, int64_t r, int64_t n_rows) {
     const __m512i idx = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
@@ -87,18 +105,18 @@ static inline __m512i row_offsets(const job *j, int64_t r, int64_t n_rows) {
 }
 
 /** sum + dot * (d * scale) (+ m * scaled_sum). */
-static inline OPT_ALWAYS_INLINE __m512 add_group(bool has_min, __m512 sum, __m512i dot, __m512 d,
-                                                 __m512 m, float scale, float scaled_sum) {
+static inline OPT_ALWAYS_INLINE __m512 add_unit(bool has_min, __m512 sum, __m512i dot, __m512 d,
+                                                __m512 m, float scale, float scaled_sum) {
     sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(d, _mm512_set1_ps(scale)), sum);
     return has_min ? _mm512_fmadd_ps(m, _mm512_set1_ps(scaled_sum), sum) : sum;
 }
 
 /*
  * Memory is fastest when it is read in order, so a row is read to its end, or up to this many
- * groups, before the next; and the hardware stops prefetching at the end of a page, so software
+ * units, before the next; and the hardware stops prefetching at the end of a page, so software
  * asks for the next one.
  */
-#define RUN_GROUPS 128
+#define RUN_UNITS 128
 #define PREFETCH_BYTES 4096
 
 static inline void prefetch_ahead(const uint8_t *p) {
@@ -124,26 +142,32 @@ static inline OPT_ALWAYS_INLINE __m512i pair_dot(codes_layout layout, const rows
 }
 
 /**
- * Dot products of 16 groups (pairs p .. p + 7) of row a, in the order 0 2 4 6, 1 3 5 7, 8 10 12 14,
- * 9 11 13 15.
+ * Dot products of 16 units of row a, from pair p on; in the order 0 2 4 6, 1 3 5 7, 8 10 12 14, 9
+ * 11 13 15 where a unit is a group, and 0 4 8 12, 1 5 9 13, ... where it is half of one.
  */
 static inline OPT_ALWAYS_INLINE __m512i row_dots(codes_layout layout, const rows_job *j, int64_t a,
                                                  int64_t p) {
     __m512i lanes[2];
-    for (int h = 0; h < 2; h++) {
+    for (int h = 0; h < 2 / j->c.units; h++) {
         __m512i dot[4];
         for (int b = 0; b < 4; b++) {
             dot[b] = pair_dot(layout, j, a, p + 4 * h + b);
         }
         lanes[h] = add_lanes4(dot[0], dot[1], dot[2], dot[3]);
     }
-    return _mm512_add_epi32(_mm512_shuffle_i32x4(lanes[0], lanes[1], 0x88),
-                            _mm512_shuffle_i32x4(lanes[0], lanes[1], 0xdd));
+    return j->c.units == 2 ? lanes[0]
+                           : _mm512_add_epi32(_mm512_shuffle_i32x4(lanes[0], lanes[1], 0x88),
+                                              _mm512_shuffle_i32x4(lanes[0], lanes[1], 0xdd));
 }
 
-/** Dot products of the groups 2 p and 2 p + 1 of all rows. */
+/** Where unit i of row_dots stands. */
+static inline int dots_place(int units, int i) {
+    return units == 1 ? i / 8 * 8 + i % 2 * 4 + i % 8 / 2 : i % 4 * 4 + i / 4;
+}
+
+/** Dot products of the units of pair p (two groups) of all rows. */
 static inline OPT_ALWAYS_INLINE void pair_dots(codes_layout layout, const rows_job *j, int64_t p,
-                                               __m512i *lower, __m512i *upper) {
+                                               __m512i *out) {
     __m512i lanes[4];
     for (int a = 0; a < 4; a++) {
         __m512i dot[4];
@@ -152,28 +176,53 @@ static inline OPT_ALWAYS_INLINE void pair_dots(codes_layout layout, const rows_j
         }
         lanes[a] = add_lanes4(dot[0], dot[1], dot[2], dot[3]);
     }
-    add_halves(lanes, lower, upper);
+    if (j->c.units == 1) {
+        add_halves(lanes, &out[0], &out[1]);
+    } else {
+        transpose_quarters(lanes, out);
+    }
 }
 
-/** Dot products of groups [g0, g0 + n), g0 even: out[g - g0] for 16 rows. */
-static inline OPT_ALWAYS_INLINE void rows16_dots(codes_layout layout, const rows_job *j, int64_t g0,
-                                                 int64_t n, __m512i out[RUN_GROUPS]) {
+/** Dot products of units [u0, u0 + n) of 16 rows: out[u - u0]; u0 begins a pair. */
+static inline OPT_ALWAYS_INLINE void rows16_dots(codes_layout layout, const rows_job *j, int64_t u0,
+                                                 int64_t n, __m512i out[RUN_UNITS + 3]) {
     const int64_t n_whole = n / 16 * 16;
+    const int64_t of_pair = 2 * j->c.units;
     for (int64_t a = 0; a <= j->last; a++) {
-        for (int64_t g = 0; g < n_whole; g += 16) {
-            out[g + a] = row_dots(layout, j, a, (g0 + g) / 2);
+        for (int64_t u = 0; u < n_whole; u += 16) {
+            out[u + a] = row_dots(layout, j, a, (u0 + u) / of_pair);
         }
     }
-    for (int64_t g = 0; g < n_whole; g += 16) {
+    for (int64_t u = 0; u < n_whole; u += 16) {
         __m512i v[16];
-        memcpy(v, out + g, sizeof v);
+        memcpy(v, out + u, sizeof v);
         transpose16(v);
         for (int i = 0; i < 16; i++) { /* undo the order of row_dots */
-            out[g + i] = v[i / 8 * 8 + i % 2 * 4 + i % 8 / 2];
+            out[u + i] = v[dots_place(j->c.units, i)];
         }
     }
-    for (int64_t g = n_whole; g < n; g += 2) {
-        pair_dots(layout, j, (g0 + g) / 2, &out[g], &out[g + 1]);
+    for (int64_t u = n_whole; u < n; u += of_pair) {
+        pair_dots(layout, j, (u0 + u) / of_pair, &out[u]);
+    }
+}
+
+/** Scales (and offsets) of units [u, u + 16) of 16 rows, which start at w; rows behind `last`
+ * repeat it. Blocks with several scales. */
+static inline OPT_ALWAYS_INLINE void super_scales16(codes_layout layout, const codes_rows *c,
+                                                    const uint8_t *w, size_t row_bytes,
+                                                    int64_t last, int64_t u, __m512i d[16],
+                                                    __m512i m[16]) {
+    for (int64_t a = 0; a < 16; a++) {
+        __m512 row_d;
+        __m512 row_m;
+        codes_super_scales(layout, c, w + (size_t)opt_min_i64(a, last) * row_bytes, u, &row_d,
+                           &row_m);
+        d[a] = _mm512_castps_si512(row_d);
+        m[a] = _mm512_castps_si512(row_m);
+    }
+    transpose16(d);
+    if (c->has_min) {
+        transpose16(m);
     }
 }
 
@@ -184,34 +233,47 @@ static inline OPT_ALWAYS_INLINE void rows16(codes_layout layout, const job *j, i
     const rows_job rows = {j->c, j->w + (size_t)r * j->row_bytes, j->row_bytes,
                            opt_min_i64(15, n_rows - 1 - r), j->x->q + t * n_padded};
     const __m512i off = row_offsets(j, r, n_rows);
+    const int units = rows.c.units;
     const int16_t *sum4 = j->x->sum4 + t * (n_padded / 4);
     const float *scale = j->x->scale + t * (n_padded / 32);
-    const float *scaled_sum = j->x->scaled_sum + t * (n_padded / 32);
     __m512 sum = _mm512_setzero_ps();
-    for (int64_t g0 = 0; g0 < rows.c.n_groups; g0 += RUN_GROUPS) {
-        const int64_t n = opt_min_i64(RUN_GROUPS, rows.c.n_groups - g0);
-        __m512i dots[RUN_GROUPS];
-        rows16_dots(layout, &rows, g0, n, dots);
+    for (int64_t u0 = 0; u0 < rows.c.n_groups * units; u0 += RUN_UNITS) {
+        const int64_t n = opt_min_i64(RUN_UNITS, rows.c.n_groups * units - u0);
+        __m512i dots[RUN_UNITS + 3]; /* the last pair may reach behind the row's units */
+        __m512i super_d[16];
+        __m512i super_m[16];
+        rows16_dots(layout, &rows, u0, n, dots);
         for (int64_t i = 0; i < n; i++) {
-            const int64_t g = g0 + i;
-            const int offset = rows.c.offset == 0 ? 0 : rows.c.offset * group_sum(sum4 + 8 * g);
+            const int64_t u = u0 + i;
+            const int of_unit = rows.c.offset != 0 || rows.c.has_min ? unit_sum(units, sum4, u) : 0;
             __m512 d;
             __m512 m;
-            codes_scales(layout, &rows.c, rows.w, off, g, &d, &m);
-            sum =
-                add_group(rows.c.has_min, sum, _mm512_sub_epi32(dots[i], _mm512_set1_epi32(offset)),
-                          d, m, scale[g], scaled_sum[g]);
+            if (rows.c.super) {
+                if (i % 16 == 0) {
+                    super_scales16(layout, &rows.c, rows.w, rows.row_bytes, rows.last, u, super_d,
+                                   super_m);
+                }
+                d = _mm512_castsi512_ps(super_d[i % 16]);
+                m = _mm512_castsi512_ps(super_m[i % 16]);
+            } else {
+                codes_scales(layout, &rows.c, rows.w, off, u, &d, &m);
+            }
+            const __m512i start = _mm512_set1_epi32(rows.c.offset * of_unit);
+            sum = add_unit(rows.c.has_min, sum, _mm512_sub_epi32(dots[i], start), d, m,
+                           scale[u / units], scale[u / units] * (float)of_unit);
         }
     }
     _mm512_mask_storeu_ps(j->y + t * j->ldy + r, lanes16(n_rows - r), sum);
 }
 
-/** 32 rows of up to PANEL_GROUPS groups, unpacked: byte i of codes[g][u][r] is element 4 u + i of
- * group g of row r. */
+/**
+ * 32 rows of up to PANEL_GROUPS groups, unpacked: byte i of codes[u][r] is element 4 u + i of row
+ * r.
+ */
 typedef struct panel {
-    OPT_ALIGNED(64) uint8_t codes[PANEL_GROUPS][8][PANEL_ROWS][4];
-    OPT_ALIGNED(64) float d[PANEL_GROUPS][PANEL_ROWS];
-    OPT_ALIGNED(64) float m[PANEL_GROUPS][PANEL_ROWS];
+    OPT_ALIGNED(64) uint8_t codes[PANEL_GROUPS * 8][PANEL_ROWS][4];
+    OPT_ALIGNED(64) float d[PANEL_UNITS][PANEL_ROWS]; /* of units */
+    OPT_ALIGNED(64) float m[PANEL_UNITS][PANEL_ROWS];
 } panel;
 
 /** Unpacks groups [g0, g0 + n) of 16 rows from r into the panel's rows from `at`. g0 is even. */
@@ -230,10 +292,19 @@ static inline OPT_ALWAYS_INLINE void unpack16(codes_layout layout, const job *j,
         }
         transpose16(v);
         for (int a = 0; a < 16; a++) {
-            _mm512_store_si512(out->codes[g + a / 8][a % 8][at], v[a]);
+            _mm512_store_si512(out->codes[8 * g + a][at], v[a]);
         }
     }
-    for (int64_t g = 0; g < n; g++) {
+    for (int64_t u = 0; j->c.super && u < n * j->c.units; u += 16) {
+        __m512i d[16];
+        __m512i m[16];
+        super_scales16(layout, &j->c, w, j->row_bytes, last, g0 * j->c.units + u, d, m);
+        for (int a = 0; a < 16; a++) {
+            _mm512_store_si512(&out->d[u + a][at], d[a]);
+            _mm512_store_si512(&out->m[u + a][at], m[a]);
+        }
+    }
+    for (int64_t g = 0; !j->c.super && g < n; g++) {
         __m512 d;
         __m512 m;
         codes_scales(layout, &j->c, w, off, g0 + g, &d, &m);
@@ -248,47 +319,48 @@ static inline __m512i four_bytes(const int8_t *q) {
 
 /** Adds the panel's groups (from g0 of the row) to y [t .. t + n_t, r .. r + 32), which the first
  * groups set. */
-static inline OPT_ALWAYS_INLINE void panel_tile(bool has_min, int n_t, const job *j, const panel *w,
-                                                int64_t r, int64_t n_rows, int64_t g0, int64_t n,
-                                                int64_t t) {
+static inline OPT_ALWAYS_INLINE void panel_tile(bool has_min, int units, int n_t, const job *j,
+                                                const panel *w, int64_t r, int64_t n_rows,
+                                                int64_t g0, int64_t n, int64_t t) {
     const int64_t n_padded = j->x->n_padded;
     const __mmask16 mask0 = lanes16(n_rows - r);
     const __mmask16 mask1 = lanes16(opt_max_i64(0, n_rows - r - 16));
     const int8_t *q = j->x->q + t * n_padded + g0 * 32;
     const float *scale = j->x->scale + t * (n_padded / 32) + g0;
-    const float *scaled_sum = j->x->scaled_sum + t * (n_padded / 32) + g0;
+    const int quads = 8 / units; /* of a unit */
     float *y = j->y + t * j->ldy + r;
-    int32_t sums[6][PANEL_GROUPS];
+    int32_t sums[6][PANEL_UNITS];
     __m512 sum[6][2];
     for (int b = 0; b < n_t; b++) {
-        for (int64_t g = 0; g < n && !has_min; g++) {
-            sums[b][g] = group_sum(j->x->sum4 + (t + b) * (n_padded / 4) + (g0 + g) * 8);
+        const int16_t *sum4 = j->x->sum4 + (t + b) * (n_padded / 4) + g0 * 8;
+        for (int64_t u = 0; u < n * units; u++) {
+            sums[b][u] = unit_sum(units, sum4, u);
         }
         sum[b][0] = g0 == 0 ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(mask0, y + b * j->ldy);
         sum[b][1] =
             g0 == 0 ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(mask1, y + b * j->ldy + 16);
     }
-    for (int64_t g = 0; g < n; g++) {
+    for (int64_t u = 0; u < n * units; u++) {
         __m512i dot[6][2];
         for (int b = 0; b < n_t; b++) {
             dot[b][0] = dot[b][1] =
-                has_min ? _mm512_setzero_si512() : _mm512_set1_epi32(-j->c.offset * sums[b][g]);
+                has_min ? _mm512_setzero_si512() : _mm512_set1_epi32(-j->c.offset * sums[b][u]);
         }
-        for (int u = 0; u < 8; u++) {
-            const __m512i w0 = _mm512_load_si512(w->codes[g][u][0]);
-            const __m512i w1 = _mm512_load_si512(w->codes[g][u][16]);
+        for (int i = 0; i < quads; i++) {
+            const __m512i w0 = _mm512_load_si512(w->codes[u * quads + i][0]);
+            const __m512i w1 = _mm512_load_si512(w->codes[u * quads + i][16]);
             for (int b = 0; b < n_t; b++) {
-                const __m512i xq = four_bytes(q + b * n_padded + 32 * g + 4 * u);
+                const __m512i xq = four_bytes(q + b * n_padded + 4 * (u * quads + i));
                 dot[b][0] = _mm512_dpbusd_epi32(dot[b][0], w0, xq);
                 dot[b][1] = _mm512_dpbusd_epi32(dot[b][1], w1, xq);
             }
         }
         for (int b = 0; b < n_t; b++) {
+            const float s = scale[b * (n_padded / 32) + u / units];
             for (int a = 0; a < 2; a++) {
                 sum[b][a] =
-                    add_group(has_min, sum[b][a], dot[b][a], _mm512_load_ps(&w->d[g][16 * a]),
-                              _mm512_load_ps(&w->m[g][16 * a]), scale[b * (n_padded / 32) + g],
-                              scaled_sum[b * (n_padded / 32) + g]);
+                    add_unit(has_min, sum[b][a], dot[b][a], _mm512_load_ps(&w->d[u][16 * a]),
+                             _mm512_load_ps(&w->m[u][16 * a]), s, s * (float)sums[b][u]);
             }
         }
     }
@@ -299,27 +371,31 @@ static inline OPT_ALWAYS_INLINE void panel_tile(bool has_min, int n_t, const job
 }
 
 /** All tokens over one panel. */
-static inline OPT_ALWAYS_INLINE void panel_tokens(bool has_min, const job *j, const panel *w,
-                                                  int64_t r, int64_t n_rows, int64_t g0, int64_t n,
-                                                  int64_t n_tokens) {
+static inline OPT_ALWAYS_INLINE void panel_tokens(bool has_min, int units, const job *j,
+                                                  const panel *w, int64_t r, int64_t n_rows,
+                                                  int64_t g0, int64_t n, int64_t n_tokens) {
     int64_t t = 0;
     for (; t + 6 <= n_tokens; t += 6) {
-        panel_tile(has_min, 6, j, w, r, n_rows, g0, n, t);
+        panel_tile(has_min, units, 6, j, w, r, n_rows, g0, n, t);
     }
     for (; t + 3 <= n_tokens; t += 3) {
-        panel_tile(has_min, 3, j, w, r, n_rows, g0, n, t);
+        panel_tile(has_min, units, 3, j, w, r, n_rows, g0, n, t);
     }
     for (; t < n_tokens; t++) {
-        panel_tile(has_min, 1, j, w, r, n_rows, g0, n, t);
+        panel_tile(has_min, units, 1, j, w, r, n_rows, g0, n, t);
     }
 }
 
 static OPT_NOINLINE void panel_run(const job *j, const panel *w, int64_t r, int64_t n_rows,
                                    int64_t g0, int64_t n, int64_t n_tokens) {
-    if (j->c.has_min) {
-        panel_tokens(true, j, w, r, n_rows, g0, n, n_tokens);
+    if (j->c.units == 1 && j->c.has_min) {
+        panel_tokens(true, 1, j, w, r, n_rows, g0, n, n_tokens);
+    } else if (j->c.units == 1) {
+        panel_tokens(false, 1, j, w, r, n_rows, g0, n, n_tokens);
+    } else if (j->c.has_min) {
+        panel_tokens(true, 2, j, w, r, n_rows, g0, n, n_tokens);
     } else {
-        panel_tokens(false, j, w, r, n_rows, g0, n, n_tokens);
+        panel_tokens(false, 2, j, w, r, n_rows, g0, n, n_tokens);
     }
 }
 
@@ -361,6 +437,16 @@ LINEAR_I8(optk_linear_i8_q4_0__avx512, CODES_Q4_0)
 LINEAR_I8(optk_linear_i8_q4_1__avx512, CODES_Q4_1)
 LINEAR_I8(optk_linear_i8_q5_0__avx512, CODES_Q5_0)
 LINEAR_I8(optk_linear_i8_q5_1__avx512, CODES_Q5_1)
+LINEAR_I8(optk_linear_i8_iq4_nl__avx512, CODES_IQ4_NL)
+LINEAR_I8(optk_linear_i8_mxfp4__avx512, CODES_MXFP4)
+LINEAR_I8(optk_linear_i8_q2_k__avx512, CODES_Q2_K)
+LINEAR_I8(optk_linear_i8_q3_k__avx512, CODES_Q3_K)
+LINEAR_I8(optk_linear_i8_q4_k__avx512, CODES_Q4_K)
+LINEAR_I8(optk_linear_i8_q5_k__avx512, CODES_Q5_K)
+LINEAR_I8(optk_linear_i8_q6_k__avx512, CODES_Q6_K)
+LINEAR_I8(optk_linear_i8_iq4_xs__avx512, CODES_IQ4_XS)
+LINEAR_I8(optk_linear_i8_tq2_0__avx512, CODES_TQ2_0)
+LINEAR_I8(optk_linear_i8_nvfp4__avx512, CODES_NVFP4)
 static LINEAR_I8(linear_int2, CODES_INT2) static LINEAR_I8(
     linear_int3, CODES_INT3) static LINEAR_I8(linear_int4, CODES_INT4) static LINEAR_I8(linear_int8,
                                                                                         CODES_INT8)
