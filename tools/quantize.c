@@ -8,7 +8,7 @@ typedef struct settings {
     cli_common common;
     cli_output output;
     const char *format, *method, *mix;
-    cli_list rules, calib;
+    cli_list rules, calib, transforms;
     int64_t samples, ctx, seed, refine;
     unsigned width;
     bool one_pass, fresh, allow_requantize;
@@ -22,9 +22,11 @@ static const cli_option options[] = {
      offsetof(settings, format), NULL, 0, 0},
     {"method", 'm', CLI_TEXT, "NAME", "how codes are chosen: rtn or gptq (default rtn)",
      offsetof(settings, method), NULL, 0, 0},
+    {"transform", 't', CLI_LIST, "LIST", "rewrites of the weights before that; awq, ...",
+     offsetof(settings, transforms), NULL, 0, 0},
     {"calib", 0, CLI_LIST, "FILE", "calibration text, plain or .jsonl; may be repeated",
      offsetof(settings, calib), NULL, 0, 0},
-    {"mix", 0, CLI_TEXT, "LIST", "shares of the files in order, such as 2,1,1 (default alike)",
+    {"mix", 0, CLI_TEXT, "LIST", "shares of the files in order, such as 2,1,1",
      offsetof(settings, mix), NULL, 0, 0},
     {"samples", 0, CLI_INT, "N", "windows of calibration text (default 128)",
      offsetof(settings, samples), NULL, 1, 1000000},
@@ -75,7 +77,26 @@ static void print_formats(void) {
     cli_print_wrapped(names, 2, 2);
 }
 
+/** Prints the transforms with their parameters and defaults. */
+static void print_transforms(void) {
+    char text[1024] = "";
+    size_t n = 0;
+    const char *name, *help, *param, *param_help;
+    double fallback;
+    for (int i = 0; opt_quantize_transform(i, &name, &help) && n < sizeof text - 64; i++) {
+        n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", n > 0 ? ", " : "", name);
+        for (int k = 0; opt_quantize_transform_param(i, k, &param, &param_help, &fallback) &&
+                        n < sizeof text - 64;
+             k++) {
+            n += (size_t)snprintf(text + n, sizeof text - n, ":%s=%g", param, fallback);
+        }
+    }
+    cli_print_wrapped(text, 2, 2);
+}
+
 static void notes(void) {
+    printf("\nTransforms of the float weights, in this order, with their defaults:\n  ");
+    print_transforms();
     printf("\nFormats (bits per weight); nf4 and what follows is our own, for any width:\n  ");
     print_formats();
     puts("  int{8,4,3,2}_g{32,64,128}, and the same with _zp (a zero point)");
@@ -97,6 +118,8 @@ static opt_status run(cli_job *job, void *user) {
     o.output = s->output.path;
     o.format = s->format;
     o.method = s->method;
+    o.transforms = s->transforms.items;
+    o.n_transforms = s->transforms.n;
     o.calib = s->calib.items;
     o.n_calib = s->calib.n;
     o.calib_mix = s->mix;
@@ -141,7 +164,7 @@ static const cli_command commands[] = {{
     .max_args = 1,
     .options = options,
     .settings_bytes = sizeof(settings),
-    .n_lists = 2,
+    .n_lists = 3,
     .defaults = defaults,
     .run = run,
     .cleanup = cleanup,

@@ -27,8 +27,10 @@ typedef struct opt_quantize_options {
     const char *format;       /**< format of linear weights, such as "q4_0" */
     const char *const *rules; /**< "PATTERN:key=value", later rules win */
     size_t n_rules;
-    unsigned width_policy;    /**< OPT_WIDTH_* bits; 0: refuse with the list of tensors */
-    const char *method;       /**< how codes are chosen, such as "gptq"; NULL: "rtn" */
+    unsigned width_policy;         /**< OPT_WIDTH_* bits; 0: refuse with the list of tensors */
+    const char *method;            /**< how codes are chosen, such as "gptq"; NULL: "rtn" */
+    const char *const *transforms; /**< "NAME[:KEY=VALUE]...", or several joined by commas */
+    size_t n_transforms;
     const char *const *calib; /**< calibration text: plain files, or .jsonl with "text" members */
     size_t n_calib;
     const char *calib_mix; /**< "2,1,1": shares of the windows of the files; NULL: all alike */
@@ -45,7 +47,7 @@ typedef struct opt_quantize_options {
 /** Planned or finished treatment of one tensor. Strings live as long as the result. */
 typedef struct opt_tensor_result {
     const char *name, *role, *source_format, *format,
-        *action;      /**< action: quantized, copied, converted, padded, dropped */
+        *action;      /**< action: quantized, copied, converted, transformed, padded, dropped */
     const char *note; /**< "" or why the format differs from what was asked for */
     int64_t n_rows, n_cols;
     uint64_t source_bytes, bytes;
@@ -62,6 +64,15 @@ typedef struct opt_tensor_result {
     int64_t n_calib_tokens; /**< 0: the tensor was not calibrated */
 } opt_tensor_result;
 
+/** What a transform did to one group of weights. */
+typedef struct opt_transform_result {
+    const char *transform;
+    const char *group;    /**< the node whose columns were scaled, or what was rotated */
+    double value;         /**< exponent, size of a block ...; NaN: says nothing */
+    double before, after; /**< mean square error of the outputs when rounded to nearest, without and
+                               with it; NaN: not measured */
+} opt_transform_result;
+
 typedef struct opt_quantize_result {
     uint64_t source_bytes, file_bytes; /**< input files; output file, exact also in a dry run */
     uint64_t peak_memory; /**< predicted (dry run) or seen, bytes of anonymous memory */
@@ -69,6 +80,8 @@ typedef struct opt_quantize_result {
     double seconds;
     int64_t n_tensors;
     const opt_tensor_result *tensors; /**< [n_tensors], file order, dropped ones last */
+    int64_t n_transforms;
+    const opt_transform_result *transforms; /**< [n_transforms] */
     void *impl;
 } opt_quantize_result;
 
@@ -90,6 +103,12 @@ void opt_quantize_result_free(opt_quantize_result *result);
 /** Walks the methods: name and help of row i, and whether it needs calibration text; false behind
  * the last. */
 bool opt_quantize_method(int i, const char **name, const char **help, bool *needs_calib);
+/** Walks the transforms: name and help of row i; false behind the last. */
+bool opt_quantize_transform(int i, const char **name, const char **help);
+/** Walks the parameters of transform i: name, help and default of parameter k; false behind the
+ * last. */
+bool opt_quantize_transform_param(int i, int k, const char **name, const char **help,
+                                  double *fallback);
 /** Walks the formats that quantize can write: name and help of row i; false behind the last. */
 bool opt_quantize_format(int i, const char **name, const char **help, double *bits_per_weight);
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "flow/transforms.h"
 
 struct opt_calibration {
     opt_ctx *ctx;
@@ -23,7 +24,9 @@ struct opt_calibration {
     const opt_plan_tensor **planned; /* [n_weights] */
     opt_tensor *kept;                /* [n_weights]: tensors as written, in source order */
     const opt_tensor **replaced;     /* [n_weights] into kept, or NULL */
-    bool *wanted;                    /* [n_weights] of the stage */
+    bool *wanted;                    /* [n_weights] of the stage: solved with a Hessian */
+    bool *collected;                 /* [n_weights] of the stage: these, and what transforms want */
+    opt_transforms *transforms;      /* NULL: none */
 };
 
 static int weight_index(const opt_plan *plan, const opt_plan_tensor *t) {
@@ -63,6 +66,7 @@ static opt_status alloc_tables(opt_calibration *c) {
     OPT_TRY_PTR(c->kept = opt_alloc_zero(c->ctx, n_weights * sizeof *c->kept));
     OPT_TRY_PTR(c->replaced = opt_alloc_zero(c->ctx, n_weights * sizeof *c->replaced));
     OPT_TRY_PTR(c->wanted = opt_alloc_zero(c->ctx, n_weights * sizeof *c->wanted));
+    OPT_TRY_PTR(c->collected = opt_alloc_zero(c->ctx, n_weights * sizeof *c->collected));
     for (int i = 0; i < m->n_weights; i++) {
         c->input_of[i] = -1;
     }
@@ -86,6 +90,7 @@ opt_status opt_calibration_new(opt_plan *plan, const opt_tokenizer *tokenizer,
     OPT_TRY_PTR(c);
     c->ctx = ctx;
     c->plan = plan;
+    c->transforms = options->transforms;
     c->stage = c->stream_stage = -2;
     OPT_REQUIRE(tokenizer != NULL, ctx, OPT_ERR_USAGE, plan->model->name,
                 "the model has no tokenizer, so it cannot read calibration text");
@@ -136,6 +141,7 @@ void opt_calibration_free(opt_calibration *c) {
         opt_free(c->ctx, c->kept);
         opt_free(c->ctx, c->replaced);
         opt_free(c->ctx, c->wanted);
+        opt_free(c->ctx, c->collected);
         opt_free(c->ctx, c);
     }
 }
@@ -195,11 +201,15 @@ static opt_status make_hessians(opt_calibration *c) {
                 with_factor = true;
             }
         }
-        if (g->sum != NULL) {
+        bool used = false;
+        for (int i = 0; i < m->n_weights; i++) {
+            used = used || (c->wanted[i] && c->input_of[i] == node);
+        }
+        if (g->sum != NULL && used) {
             OPT_TRY(opt_hessian_new(c->ctx, name, g->sum, g->n, g->n_tokens, with_factor,
                                     &c->hessians[node]));
-            opt_gram_free(c->ctx, g);
         }
+        opt_gram_free(c->ctx, g);
     }
     for (int64_t i = 0; i < c->plan->n; i++) {
         const opt_hessian *h = opt_calibration_hessian(c, i);
@@ -255,7 +265,7 @@ static opt_status collect_early(opt_calibration *c) {
     for (int unit = -1; unit < n_units; unit++) {
         OPT_TRY(opt_stream_advance(stream, unit, NULL));
     }
-    OPT_TRY(opt_stream_collect(stream, n_units, c->wanted, c->grams));
+    OPT_TRY(opt_stream_collect(stream, n_units, c->collected, c->grams));
 done:
     opt_stream_free(stream);
     opt_corpus_free(c->ctx, &corpus);
@@ -283,7 +293,9 @@ static bool mark_wanted(opt_calibration *c, int stage) {
     for (int i = 0; i < c->plan->model->n_weights; i++) {
         c->wanted[i] = c->planned[i] != NULL && c->planned[i]->stage == stage &&
                        opt_calibrates(c->planned[i]) && c->input_of[i] >= 0;
-        any = any || c->wanted[i];
+        c->collected[i] = c->wanted[i] || (c->planned[i] != NULL && c->planned[i]->stage == stage &&
+                                           opt_transforms_wants(c->transforms, i));
+        any = any || c->collected[i];
     }
     return any;
 }
@@ -293,10 +305,10 @@ static opt_status collect(opt_calibration *c, int stage) {
     const opt_model *m = c->plan->model;
     if (stage >= 0 && c->one_pass && stage < m->n_units) {
         c->stream_stage = stage + 1;
-        return opt_stream_collect_advance(c->stream, stage, c->wanted, c->grams);
+        return opt_stream_collect_advance(c->stream, stage, c->collected, c->grams);
     }
     if (stage >= 0) {
-        return opt_stream_collect(c->stream, stage, c->wanted, c->grams);
+        return opt_stream_collect(c->stream, stage, c->collected, c->grams);
     }
     OPT_TRY(collect_early(c));
     for (int i = 0; i < m->n_weights; i++) {
@@ -312,6 +324,9 @@ opt_status opt_calibration_begin(opt_calibration *c, const char *output, int swe
     char options[64];
     (void)snprintf(options, sizeof options, "%d sweeps, %s", sweeps,
                    c->one_pass ? "one pass" : "block by block");
+    if (c->transforms != NULL) { /* what they did to vectors is not among what is saved */
+        return OPT_OK;
+    }
     return opt_resume_open(c->plan, &c->corpus, options, output, fresh, &c->work);
 }
 
@@ -339,12 +354,13 @@ opt_status opt_calibration_enter(opt_calibration *c, int stage, opt_plan_sums *s
     c->restored = false;
     const bool any = mark_wanted(c, stage);
     if (stage == c->plan->model->n_units && !any) { /* nothing behind the blocks needs them */
-        return OPT_OK;
+        return opt_transforms_enter(c->transforms, stage);
     }
     OPT_REQUIRE(stage >= c->stream_stage, c->ctx, OPT_ERR_BUG, c->plan->model->name,
                 "stage %d comes behind stage %d", stage, c->stream_stage);
     OPT_TRY(advance_to(c, stage));
     free_kept(c);
+    OPT_TRY(opt_transforms_enter(c->transforms, stage));
     if (!c->one_pass || c->work != NULL) {
         OPT_TRY(reserve_kept(c, stage));
     }
@@ -354,6 +370,7 @@ opt_status opt_calibration_enter(opt_calibration *c, int stage, opt_plan_sums *s
     }
     if (any && !c->restored) {
         OPT_TRY(collect(c, stage));
+        OPT_TRY(opt_transforms_fit(c->transforms, stage, c->grams));
         OPT_TRY(make_hessians(c));
     }
 done:
@@ -394,27 +411,32 @@ typedef struct stage_bytes {
 } stage_bytes;
 
 /* Whether a node feeds a calibrated tensor of a stage, and one whose solver wants the factor. */
-static bool is_read(const opt_plan *plan, int stage, int node, bool *with_factor) {
+static bool is_read(const opt_plan *plan, const opt_transforms *transforms, int stage, int node,
+                    bool *with_factor) {
     const opt_model *m = plan->model;
     bool read = false;
     *with_factor = false;
     for (int64_t i = 0; i < plan->n; i++) {
         const opt_plan_tensor *t = &plan->tensors[i];
-        if (t->stage != stage || !opt_calibrates(t)) {
+        const bool solved = opt_calibrates(t);
+        if (t->stage != stage ||
+            !(solved || opt_transforms_wants(transforms, weight_index(plan, t)))) {
             continue;
         }
         for (int j = node + 1; j < m->n_nodes; j++) {
             if (m->nodes[j].op == &opt_op_linear && m->nodes[j].in[0] == node &&
                 m->nodes[j].weights[0] == weight_index(plan, t)) {
                 read = true;
-                *with_factor = *with_factor || (t->method->needs & OPT_NEEDS_HESSIAN) != 0;
+                *with_factor =
+                    *with_factor || (solved && (t->method->needs & OPT_NEEDS_HESSIAN) != 0);
             }
         }
     }
     return read;
 }
 
-static stage_bytes bytes_of_stage(const opt_plan *plan, int stage) {
+static stage_bytes bytes_of_stage(const opt_plan *plan, const opt_transforms *transforms,
+                                  int stage) {
     stage_bytes b = {0};
     const opt_model *m = plan->model;
     for (int64_t i = 0; i < plan->n; i++) {
@@ -425,7 +447,7 @@ static stage_bytes bytes_of_stage(const opt_plan *plan, int stage) {
     }
     for (int node = 0; node < m->n_nodes; node++) { /* every input once */
         bool with_factor;
-        if (is_read(plan, stage, node, &with_factor)) {
+        if (is_read(plan, transforms, stage, node, &with_factor)) {
             uint64_t kept, scratch;
             opt_hessian_bytes(m->nodes[node].width, with_factor, &kept, &scratch);
             b.hessians += kept;
@@ -443,7 +465,7 @@ uint64_t opt_calibration_bytes(const opt_plan *plan, const opt_calibration_optio
     const int n_threads = opt_ctx_n_threads(plan->ctx);
     uint64_t most = 0;
     for (int i = 0; i < 3; i++) {
-        const stage_bytes b = bytes_of_stage(plan, stages[i]);
+        const stage_bytes b = bytes_of_stage(plan, options->transforms, stages[i]);
         uint64_t sum = b.kept + b.grams + b.hessians + b.scratch;
         if (stages[i] < 0 && b.grams > 0) {
             sum += opt_stream_bytes(m, opt_min_i64(n_windows, OPT_CALIBRATION_EARLY_WINDOWS), n_ctx,

@@ -17,6 +17,7 @@ typedef struct opt_calibration_options {
     opt_corpus_options text; /* n_paths 0: no calibration */
     double weights[OPT_CALIBRATION_MAX_FILES];
     bool one_pass; /* statistics of the float model: blocks do not see what was solved before */
+    struct opt_transforms *transforms; /* flow/transforms.h; NULL: none. Borrowed */
 } opt_calibration_options;
 
 /** From the options of the tool; `out` must stay where it is. Errors: USAGE. */

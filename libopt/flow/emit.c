@@ -344,6 +344,11 @@ static void add_to_chunks(window *w, const piece *p, size_t tensor_off) {
         (chunk){.tensor = p->tensor, .tensor_off = tensor_off, .off = p->off, .bytes = p->bytes};
 }
 
+/** Whether stages are prepared one by one: then a window holds tiles of one stage only. */
+static bool by_stages(const engine *e) {
+    return e->calibration != NULL || e->options->transforms != NULL;
+}
+
 /** Fills a window with the next tiles of the sequence; empty at the end. With calibration all are
  * of the stage that was entered. */
 static void fill_window(engine *e, window *w) {
@@ -353,8 +358,7 @@ static void fill_window(engine *e, window *w) {
         const opt_plan_tensor *t = &e->plan->tensors[e->next_tensor];
         const int64_t rows = opt_min_i64(t->tile_rows, t->n_rows - e->next_row);
         const size_t bytes = (size_t)rows * t->row_bytes;
-        if (w->used + bytes > w->capacity ||
-            (e->calibration != NULL && next_stage(e) != e->stage)) {
+        if (w->used + bytes > w->capacity || (by_stages(e) && next_stage(e) != e->stage)) {
             break;
         }
         piece *p = &w->pieces[w->n++];
@@ -379,8 +383,12 @@ static void fill_window(engine *e, window *w) {
 static opt_status change_stage(engine *e) {
     opt_status st = OPT_OK;
     const bool last = e->next_tensor >= e->plan->n;
-    if (e->calibration == NULL || (!last && next_stage(e) == e->stage)) {
+    if (!by_stages(e) || (!last && next_stage(e) == e->stage)) {
         return OPT_OK;
+    }
+    if (e->calibration == NULL) { /* what is being written was encoded already */
+        e->stage = last ? e->stage : next_stage(e);
+        return last ? OPT_OK : opt_transforms_enter(e->options->transforms, e->stage);
     }
     if (e->previous != NULL) {
         OPT_TRY(write_window(e, e->previous));

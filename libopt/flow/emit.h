@@ -4,6 +4,7 @@
 
 #include "flow/calibrate.h"
 #include "flow/plan.h"
+#include "flow/transforms.h"
 
 typedef struct opt_emit_options {
     const char *output;
@@ -14,6 +15,7 @@ typedef struct opt_emit_options {
     opt_status (*prepare)(void *user);
     void *user;
     opt_calibration *calibration; /* NULL: none */
+    opt_transforms *transforms;   /* NULL: none; the calibration's, where there is one */
     int sweeps;                   /* of methods that refine */
     bool fresh;                   /* begin anew even if an interrupted run could be continued */
 } opt_emit_options;

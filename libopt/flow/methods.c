@@ -8,6 +8,14 @@ const opt_quant_method *const opt_quant_methods[] = {
     NULL,
 };
 
+const opt_transform *const opt_transform_rows[] = {
+    &opt_transform_fold_norms,
+    &opt_transform_rotate,
+    &opt_transform_rotate_heads,
+    &opt_transform_awq,
+    NULL,
+};
+
 const opt_quant_method *opt_quant_method_by_name(const char *name) {
     for (int i = 0; opt_quant_methods[i] != NULL; i++) {
         if (strcmp(opt_quant_methods[i]->name, name) == 0) {

@@ -101,6 +101,16 @@ done:
     return st;
 }
 
+void opt_plan_rewrites(opt_plan *plan, const opt_quant_method *method) {
+    opt_plan_tensor *t = &plan->tensors[plan->n - 1];
+    t->rewritten = true;
+    if (t->action == OPT_ACTION_COPY) {
+        const bool quant = (t->format->flags & OPT_FORMAT_QUANT) != 0;
+        t->action = quant ? OPT_ACTION_QUANTIZE : OPT_ACTION_CONVERT;
+        t->method = quant ? method : NULL;
+    }
+}
+
 /** llama.cpp's number for "mostly this format"; -1: it has none. */
 static int file_type_of(const opt_format *f) {
     switch (f->kfmt) {
@@ -166,7 +176,7 @@ static const char *action_name(const opt_plan_tensor *t) {
     }
     switch (t->action) {
     case OPT_ACTION_COPY: return "copied";
-    case OPT_ACTION_CONVERT: return "converted";
+    case OPT_ACTION_CONVERT: return t->rewritten ? "transformed" : "converted";
     case OPT_ACTION_QUANTIZE: return "quantized";
     }
     return "copied";

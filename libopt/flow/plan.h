@@ -29,6 +29,7 @@ typedef struct opt_plan_tensor {
     size_t row_bytes;
     int64_t tile_rows; /* rows encoded together: depends on the shape only */
     const char *note; /* "" or why the format is not the one asked for; lives in the plan's arena */
+    bool rewritten;   /* a transform changes it first */
     bool replaced;    /* the width does not suit the format asked for: another one took its place */
     double rmse, rel_error;
     /* Calibrated tensors; NaN and 0 otherwise. Errors are relative to the mean square output. */
@@ -66,6 +67,10 @@ void opt_plan_free(opt_plan *plan);
 OPT_MUST_USE opt_status opt_plan_add(opt_plan *plan, const opt_weight *weight,
                                      const opt_format *format, const opt_quant_method *method,
                                      int64_t n_rows, int64_t n_cols, const char *note);
+
+/** The tensor added last is rewritten before it is written: it is not copied, whatever its format.
+ */
+void opt_plan_rewrites(opt_plan *plan, const opt_quant_method *method);
 
 /** Completes plan->kv (file type, quantization version) and computes the exact size of the file. */
 OPT_MUST_USE opt_status opt_plan_finish(opt_plan *plan);

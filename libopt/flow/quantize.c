@@ -1,6 +1,7 @@
 /* The walk of quantize: rules -> plan -> (dry run ends here) -> engine -> result. */
 #include "opt/quantize.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -8,6 +9,7 @@
 #include "flow/calibrate.h"
 #include "flow/emit.h"
 #include "flow/runner.h"
+#include "flow/transforms.h"
 #include "flow/width.h"
 #include "opt/text.h"
 #include "recipe/rules.h"
@@ -33,6 +35,7 @@ typedef struct job {
     const opt_quant_method *method; /* of weights that no rule speaks about */
     opt_calibration_options calib;  /* n_paths 0: none */
     opt_calibration *calibration;
+    opt_transforms *transforms; /* NULL: none */
 } job;
 
 /** What the rules and defaults say about one weight, before its width is looked at. */
@@ -306,6 +309,9 @@ static opt_status plan_weight(job *j, int i) {
     OPT_TRY(opt_plan_add(j->plan, w, c->format, c->method, n_rows, n_cols, note));
     opt_plan_tensor *t = &j->plan->tensors[j->plan->n - 1];
     t->replaced = c->format != wanted;
+    if (opt_transforms_touches(j->transforms, i)) {
+        opt_plan_rewrites(j->plan, c->method);
+    }
     OPT_TRY(settle_method(j, t));
 done:
     return st;
@@ -340,6 +346,10 @@ static opt_status put_provenance(const job *j) {
                                (uint64_t)j->calib.text.n_windows));
         OPT_TRY(opt_kv_set_u64(kv, "lathe.quantize.calibration_context",
                                (uint64_t)j->calib.text.n_ctx));
+    }
+    if (j->transforms != NULL) {
+        OPT_TRY(
+            opt_kv_set_str(kv, "lathe.quantize.transforms", opt_transforms_text(j->transforms)));
     }
     for (size_t i = 0; i < j->options->n_rules; i++) {
         OPT_TRY(opt_str_printf(j->ctx, &rules, "%s%s", i > 0 ? "\n" : "", j->options->rules[i]));
@@ -397,6 +407,7 @@ done:
 static opt_status make_plan(job *j) {
     opt_status st = OPT_OK;
     const opt_model *m = j->opened.model;
+    OPT_TRY(opt_transforms_plan(j->transforms, j->opened.model, j->calib.text.n_paths > 0));
     OPT_TRY(opt_plan_new(j->ctx, m, &j->plan));
     j->choices = opt_arena_array(j->plan->arena, (size_t)m->n_weights, sizeof *j->choices);
     OPT_TRY_PTR(j->choices);
@@ -411,9 +422,35 @@ static opt_status make_plan(job *j) {
     for (int i = 0; i < m->n_weights; i++) {
         OPT_TRY(plan_weight(j, i));
     }
+    OPT_TRY(opt_transforms_bind(j->transforms, j->plan));
     warn_of_widths(j);
 done:
     return st;
+}
+
+bool opt_quantize_transform(int i, const char **name, const char **help) {
+    for (int k = 0; opt_transform_rows[k] != NULL; k++) {
+        if (k == i) {
+            *name = opt_transform_rows[k]->name;
+            *help = opt_transform_rows[k]->help;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool opt_quantize_transform_param(int i, int k, const char **name, const char **help,
+                                  double *fallback) {
+    const opt_method_param *p = opt_transform_rows[i]->params;
+    for (int n = 0; p[n].name != NULL; n++) {
+        if (n == k) {
+            *name = p[n].name;
+            *help = p[n].help;
+            *fallback = p[n].fallback;
+            return true;
+        }
+    }
+    return false;
 }
 
 bool opt_quantize_method(int i, const char **name, const char **help, bool *needs_calib) {
@@ -438,6 +475,8 @@ static opt_status read_calibration(job *j) {
         j->method = opt_quant_method_by_name(o->method);
     }
     OPT_TRY(opt_calibration_read_options(j->ctx, o, &j->calib));
+    OPT_TRY(opt_transforms_read(j->ctx, o->transforms, o->n_transforms, o->seed, &j->transforms));
+    j->calib.transforms = j->transforms;
     for (size_t i = 0; i < j->calib.text.n_paths; i++) { /* a dry run reads them no further */
         OPT_TRY(opt_buf_probe(j->ctx, j->calib.text.paths[i]));
     }
@@ -447,7 +486,7 @@ done:
 
 /** What the job will hold at once beside the checkpoint's headers. */
 static uint64_t planned_bytes(const job *j) {
-    return opt_emit_bytes(j->plan) +
+    return opt_emit_bytes(j->plan) + opt_transforms_bytes(j->transforms, j->plan) +
            (j->calib.text.n_paths > 0 ? opt_calibration_bytes(j->plan, &j->calib) : 0);
 }
 
@@ -471,12 +510,44 @@ static opt_status run_emit(job *j) {
         .prepare = prepare,
         .user = j,
         .calibration = j->calibration,
+        .transforms = j->transforms,
         .sweeps = o->sweeps,
         .fresh = o->fresh,
     };
     OPT_TRY(opt_emit(j->plan, &emit));
 done:
     return st;
+}
+
+/** Room for what the transforms will have done; their names, before the run. */
+static opt_status add_transforms(const job *j, opt_quantize_result *result) {
+    opt_status st = OPT_OK;
+    int n;
+    const opt_transform_effect *effects = opt_transforms_effects(j->transforms, &n);
+    opt_transform_result *rows = opt_arena_array(result->impl, (size_t)n + 1, sizeof *rows);
+    OPT_TRY_PTR(rows);
+    for (int i = 0; i < n; i++) {
+        const char *group = opt_arena_strdup(result->impl, effects[i].group);
+        OPT_TRY_PTR(group);
+        rows[i] = (opt_transform_result){effects[i].transform, group, NAN, NAN, NAN};
+    }
+    result->transforms = rows;
+    result->n_transforms = n;
+done:
+    return st;
+}
+
+/** The figures, after the run; cannot fail. */
+static void complete_transforms(const job *j, opt_quantize_result *result) {
+    int n;
+    const opt_transform_effect *effects = opt_transforms_effects(j->transforms, &n);
+    opt_transform_result *rows =
+        (opt_transform_result *)result->transforms; /* ours: made by add_transforms */
+    for (int i = 0; i < n && i < result->n_transforms; i++) {
+        rows[i].value = effects[i].value;
+        rows[i].before = effects[i].before;
+        rows[i].after = effects[i].after;
+    }
 }
 
 opt_status opt_quantize(opt_ctx *ctx, const opt_quantize_options *options,
@@ -498,8 +569,10 @@ opt_status opt_quantize(opt_ctx *ctx, const opt_quantize_options *options,
     }
     OPT_TRY(opt_plan_result(j.plan, result)); /* nothing may fail behind the rename */
     have_result = true;
+    OPT_TRY(add_transforms(&j, result));
     OPT_TRY(options->dry_run ? prepare(&j) : run_emit(&j));
     opt_plan_complete_result(j.plan, result);
+    complete_transforms(&j, result);
     result->peak_memory = opt_ctx_peak_memory(ctx) + (options->dry_run ? planned_bytes(&j) : 0);
     result->seconds = opt_flow_seconds() - start;
     have_result = false; /* it is the caller's */
@@ -509,6 +582,7 @@ done:
     }
     opt_calibration_free(j.calibration);
     opt_plan_free(j.plan);
+    opt_transforms_free(j.transforms);
     opt_rules_free(j.rules);
     opt_opened_close(&j.opened);
     return st;

@@ -78,6 +78,25 @@ static void put_tensor(opt_jsonw *w, const opt_tensor_result *t) {
     opt_jsonw_end_object(w);
 }
 
+static void put_transforms(opt_jsonw *w, const opt_quantize_result *q) {
+    if (q->n_transforms == 0) {
+        return;
+    }
+    opt_jsonw_key(w, "transforms");
+    opt_jsonw_begin_array(w);
+    for (int64_t i = 0; i < q->n_transforms; i++) {
+        const opt_transform_result *t = &q->transforms[i];
+        opt_jsonw_begin_object(w);
+        put_str(w, "transform", t->transform);
+        put_str(w, "group", t->group);
+        put_f64(w, "value", t->value);
+        put_f64(w, "error_before", t->before);
+        put_f64(w, "error_after", t->after);
+        opt_jsonw_end_object(w);
+    }
+    opt_jsonw_end_array(w);
+}
+
 static void put_quantize(opt_jsonw *w, const opt_quantize_result *q) {
     put_u64(w, "source_bytes", q->source_bytes);
     put_u64(w, "file_bytes", q->file_bytes);
@@ -88,6 +107,7 @@ static void put_quantize(opt_jsonw *w, const opt_quantize_result *q) {
         put_tensor(w, &q->tensors[i]);
     }
     opt_jsonw_end_array(w);
+    put_transforms(w, q);
 }
 
 /** What speculation guessed, where it was asked for. */

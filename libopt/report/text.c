@@ -128,6 +128,43 @@ static void put_notes(writer *w, const opt_quantize_result *q, bool all) {
     }
 }
 
+static void put_effect(writer *w, const opt_transform_result *t) {
+    PUT(w, "%-14s ", t->transform);
+    put_column(w, t->group, 20);
+    if (!isnan(t->value)) {
+        PUT(w, " %8.4g", t->value);
+    }
+    if (t->before > 0) {
+        PUT(w, "   error %.4e -> %.4e", t->before, t->after);
+    }
+    PUT(w, "\n");
+}
+
+/** One line for each transform, or for every group of weights with `all`. */
+static void put_transforms(writer *w, const opt_quantize_result *q, bool all) {
+    for (int64_t i = 0; i < q->n_transforms;) {
+        const char *name = q->transforms[i].transform;
+        double log_ratio = 0;
+        int64_t n = 0, n_ratios = 0;
+        for (; i < q->n_transforms && strcmp(q->transforms[i].transform, name) == 0; i++, n++) {
+            const opt_transform_result *t = &q->transforms[i];
+            if (all) {
+                put_effect(w, t);
+            }
+            if (t->before > 0 && t->after > 0) {
+                log_ratio += log(t->after / t->before);
+                n_ratios++;
+            }
+        }
+        PUT(w, "transform: %s, %" PRId64 " %s", name, n, n == 1 ? "group" : "groups");
+        if (n_ratios > 0) {
+            PUT(w, "; error of outputs when rounded to nearest x %.3f (geometric mean)",
+                exp(log_ratio / (double)n_ratios));
+        }
+        PUT(w, "\n");
+    }
+}
+
 static void put_quantize(writer *w, const opt_report *r, int verbosity) {
     const opt_quantize_result *q = r->quantize;
     char a[32], b[32];
@@ -149,6 +186,7 @@ static void put_quantize(writer *w, const opt_report *r, int verbosity) {
         PUT(w, "\n");
     }
     put_notes(w, q, r->dry_run || verbosity > 0);
+    put_transforms(w, q, !r->dry_run && verbosity > 0);
     PUT(w, "%s: %s -> %s", r->dry_run ? "planned" : "written",
         size_text(q->source_bytes, a, sizeof a), size_text(q->file_bytes, b, sizeof b));
     PUT(w, " (%" PRIu64 " bytes, %.3f bits per weight)", q->file_bytes, q->bits_per_weight);

@@ -1,0 +1,276 @@
+#include "flow/transforms.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "flow/methods.h"
+#include "model/wiring.h"
+#include "opt/text.h"
+
+enum { MAX_TRANSFORMS = 16, MAX_PARAMS = 8 };
+
+typedef struct step {
+    const opt_transform *row;
+    double params[MAX_PARAMS];
+} step;
+
+struct opt_transforms {
+    opt_ctx *ctx;
+    opt_arena *arena;
+    step steps[MAX_TRANSFORMS];
+    int n;
+    opt_str text;
+    uint64_t seed;
+    opt_model *model;
+    opt_rewrite *rewrite;
+    opt_transform_job job;
+    const opt_format **formats; /* [n_weights] */
+};
+
+/* ---- reading ---- */
+
+static opt_status find_row(opt_ctx *ctx, const char *name, const opt_transform **out) {
+    const char *names[MAX_TRANSFORMS * 2];
+    size_t n = 0;
+    for (int i = 0; opt_transform_rows[i] != NULL; i++) {
+        if (strcmp(opt_transform_rows[i]->name, name) == 0) {
+            *out = opt_transform_rows[i];
+            return OPT_OK;
+        }
+        names[n++] = opt_transform_rows[i]->name;
+    }
+    const char *near = opt_text_nearest(name, names, n);
+    return opt_fail(ctx, OPT_ERR_USAGE, "--transform",
+                    "unknown transform '%s'%s%s%s; quantize --help lists them", name,
+                    near != NULL ? "; did you mean '" : "", near != NULL ? near : "",
+                    near != NULL ? "'?" : "");
+}
+
+static opt_status read_param(opt_ctx *ctx, step *s, char *text) {
+    opt_status st = OPT_OK;
+    char *value = strchr(text, '=');
+    OPT_REQUIRE(value != NULL, ctx, OPT_ERR_USAGE, "--transform", "'%s' of %s is no KEY=VALUE",
+                text, s->row->name);
+    *value++ = 0;
+    int i = 0;
+    while (s->row->params[i].name != NULL && strcmp(s->row->params[i].name, text) != 0) {
+        i++;
+    }
+    const opt_method_param *p = &s->row->params[i];
+    OPT_REQUIRE(p->name != NULL, ctx, OPT_ERR_USAGE, "--transform",
+                "%s has no parameter '%s'; quantize --help lists them", s->row->name, text);
+    char *end = NULL;
+    const double x = strtod(value, &end);
+    OPT_REQUIRE(end != value && *end == 0 && x >= p->min && x <= p->max, ctx, OPT_ERR_USAGE,
+                "--transform", "%s:%s is '%s', expected a number from %g to %g", s->row->name,
+                p->name, value, p->min, p->max);
+    s->params[i] = x;
+done:
+    return st;
+}
+
+/* One "NAME[:KEY=VALUE]..."; text is changed. */
+static opt_status read_step(opt_transforms *t, char *text) {
+    opt_status st = OPT_OK;
+    step *s = &t->steps[t->n];
+    OPT_REQUIRE(t->n < MAX_TRANSFORMS, t->ctx, OPT_ERR_USAGE, "--transform",
+                "more than %d transforms", MAX_TRANSFORMS);
+    char *rest = strchr(text, ':');
+    if (rest != NULL) {
+        *rest++ = 0;
+    }
+    OPT_TRY(find_row(t->ctx, text, &s->row));
+    for (int i = 0; i < t->n; i++) {
+        OPT_REQUIRE(t->steps[i].row != s->row, t->ctx, OPT_ERR_USAGE, "--transform",
+                    "%s is given twice", text);
+        OPT_REQUIRE(t->steps[i].row->rank <= s->row->rank, t->ctx, OPT_ERR_USAGE, "--transform",
+                    "%s must come before %s", text, t->steps[i].row->name);
+    }
+    for (int i = 0; s->row->params[i].name != NULL; i++) {
+        s->params[i] = s->row->params[i].fallback;
+    }
+    while (rest != NULL) {
+        char *next = strchr(rest, ':');
+        if (next != NULL) {
+            *next++ = 0;
+        }
+        OPT_TRY(read_param(t->ctx, s, rest));
+        rest = next;
+    }
+    t->n++;
+done:
+    return st;
+}
+
+static opt_status read_spec(opt_transforms *t, const char *spec) {
+    opt_status st = OPT_OK;
+    char *copy = opt_arena_strdup(t->arena, spec);
+    OPT_TRY_PTR(copy);
+    OPT_TRY(opt_str_printf(t->ctx, &t->text, "%s%s", t->text.len > 0 ? "," : "", spec));
+    for (char *text = copy; text != NULL;) {
+        char *next = strchr(text, ',');
+        if (next != NULL) {
+            *next++ = 0;
+        }
+        OPT_TRY(read_step(t, text));
+        text = next;
+    }
+done:
+    return st;
+}
+
+opt_status opt_transforms_read(opt_ctx *ctx, const char *const *specs, size_t n_specs,
+                               uint64_t seed, opt_transforms **out) {
+    opt_status st = OPT_OK;
+    *out = NULL;
+    if (n_specs == 0) {
+        return OPT_OK;
+    }
+    opt_transforms *t = opt_alloc_zero(ctx, sizeof *t);
+    OPT_TRY_PTR(t);
+    t->ctx = ctx;
+    t->seed = seed;
+    OPT_TRY(opt_arena_new(ctx, &t->arena));
+    for (size_t i = 0; i < n_specs; i++) {
+        OPT_TRY(read_spec(t, specs[i]));
+    }
+    *out = t;
+    t = NULL;
+done:
+    opt_transforms_free(t);
+    return st;
+}
+
+void opt_transforms_free(opt_transforms *t) {
+    if (t != NULL) {
+        opt_rewrite_free(t->rewrite);
+        opt_str_free(t->ctx, &t->text);
+        opt_arena_free(t->arena);
+        opt_free(t->ctx, t);
+    }
+}
+
+/* ---- planning ---- */
+
+/* Calls edit (which == 0) or plan (1) of every step. */
+static opt_status call_steps(opt_transforms *t, int which) {
+    opt_status st = OPT_OK;
+    for (int i = 0; i < t->n; i++) {
+        const opt_transform *row = t->steps[i].row;
+        opt_status (*call)(opt_transform_job * job) = which == 0 ? row->edit : row->plan;
+        t->job.params = t->steps[i].params;
+        if (call != NULL) {
+            OPT_TRY(call(&t->job));
+        }
+    }
+done:
+    return st;
+}
+
+opt_status opt_transforms_plan(opt_transforms *t, opt_model *model, bool calibrated) {
+    opt_status st = OPT_OK;
+    if (t == NULL) {
+        return OPT_OK;
+    }
+    t->model = model;
+    for (int i = 0; i < t->n; i++) {
+        OPT_REQUIRE(calibrated || (t->steps[i].row->flags & OPT_TRANSFORM_FITTED) == 0, t->ctx,
+                    OPT_ERR_USAGE, "--transform", "%s needs calibration text: --calib FILE",
+                    t->steps[i].row->name);
+    }
+    t->job = (opt_transform_job){
+        .ctx = t->ctx, .model = model, .seed = t->seed, .arena = t->arena, .n_effects = 0};
+    OPT_TRY_PTR(t->job.kern = opt_kern_get(t->ctx));
+    OPT_TRY(call_steps(t, 0));
+    const size_t n = (size_t)model->n_weights;
+    t->job.max_effects = t->n * (model->n_nodes + 1);
+    OPT_TRY_PTR(t->job.touched = opt_arena_array(t->arena, n, sizeof *t->job.touched));
+    OPT_TRY_PTR(t->job.wanted = opt_arena_array(t->arena, n, sizeof *t->job.wanted));
+    OPT_TRY_PTR(t->job.effects =
+                    opt_arena_array(t->arena, (size_t)t->job.max_effects, sizeof *t->job.effects));
+    OPT_TRY(call_steps(t, 1));
+    OPT_TRY(opt_rewrite_new(t->ctx, model, &t->rewrite));
+    t->job.rewrite = t->rewrite;
+done:
+    return st;
+}
+
+bool opt_transforms_touches(const opt_transforms *t, int i) {
+    return t != NULL && t->job.touched[i];
+}
+
+bool opt_transforms_wants(const opt_transforms *t, int i) { return t != NULL && t->job.wanted[i]; }
+
+opt_status opt_transforms_bind(opt_transforms *t, const opt_plan *plan) {
+    opt_status st = OPT_OK;
+    if (t == NULL) {
+        return OPT_OK;
+    }
+    OPT_TRY_PTR(t->formats =
+                    opt_arena_array(t->arena, (size_t)t->model->n_weights, sizeof *t->formats));
+    for (int64_t i = 0; i < plan->n; i++) {
+        const opt_plan_tensor *p = &plan->tensors[i];
+        if ((p->format->flags & OPT_FORMAT_QUANT) != 0) {
+            t->formats[p->weight - t->model->weights] = p->format;
+        }
+    }
+    t->job.formats = t->formats;
+done:
+    return st;
+}
+
+uint64_t opt_transforms_bytes(const opt_transforms *t, const opt_plan *plan) {
+    uint64_t most = 0;
+    const int n_units = t != NULL ? t->model->n_units : -2;
+    for (int stage = -1; stage <= n_units; stage++) {
+        uint64_t sum = 0;
+        for (int64_t i = 0; i < plan->n; i++) {
+            const opt_plan_tensor *p = &plan->tensors[i];
+            if (p->stage == stage &&
+                opt_transforms_touches(t, (int)(p->weight - t->model->weights))) {
+                sum += (uint64_t)p->src_rows * (uint64_t)p->src_cols * sizeof(float);
+            }
+        }
+        most = sum > most ? sum : most;
+    }
+    return most + (t != NULL ? t->job.bytes : 0);
+}
+
+/* ---- applying ---- */
+
+static opt_status apply(opt_transforms *t, int stage, opt_gram *grams, bool fitted) {
+    opt_status st = OPT_OK;
+    t->job.stage = stage;
+    t->job.grams = grams;
+    for (int i = 0; i < t->n; i++) {
+        const opt_transform *row = t->steps[i].row;
+        if (((row->flags & OPT_TRANSFORM_FITTED) != 0) == fitted) {
+            t->job.params = t->steps[i].params;
+            OPT_TRY(row->apply(&t->job));
+        }
+    }
+done:
+    return st;
+}
+
+opt_status opt_transforms_enter(opt_transforms *t, int stage) {
+    if (t == NULL) {
+        return OPT_OK;
+    }
+    opt_rewrite_close(t->rewrite);
+    return apply(t, stage, NULL, false);
+}
+
+opt_status opt_transforms_fit(opt_transforms *t, int stage, opt_gram *grams) {
+    return t == NULL ? OPT_OK : apply(t, stage, grams, true);
+}
+
+const char *opt_transforms_text(const opt_transforms *t) { return t != NULL ? t->text.data : ""; }
+
+const opt_transform_effect *opt_transforms_effects(const opt_transforms *t, int *n) {
+    *n = t != NULL ? t->job.n_effects : 0;
+    return t != NULL ? t->job.effects : NULL;
+}

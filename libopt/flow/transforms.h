@@ -1,0 +1,49 @@
+/**
+ * The transforms of a quantization, in order: read from the user's list, planned, and applied stage
+ * by stage (opt_plan_tensor.stage) beside the engine of flow/emit.h and the calibration.
+ */
+#ifndef OPT_FLOW_TRANSFORMS_H
+#define OPT_FLOW_TRANSFORMS_H
+
+#include "calib/gram.h"
+#include "flow/plan.h"
+#include "quant/transform.h"
+
+typedef struct opt_transforms opt_transforms;
+
+/**
+ * Reads specs [n_specs], each "NAME[:KEY=VALUE]..." or several joined by commas. *out is NULL where
+ * there are none. Errors: USAGE (unknown name, key or value, a transform given twice, or behind one
+ * that must come later).
+ */
+OPT_MUST_USE opt_status opt_transforms_read(opt_ctx *ctx, const char *const *specs, size_t n_specs,
+                                            uint64_t seed, opt_transforms **out);
+/** NULL is allowed, here and below: it stands for no transforms. */
+void opt_transforms_free(opt_transforms *t);
+
+/**
+ * Changes the graph where transforms need it and marks the weights that they will rewrite; before
+ * anything is planned. The model is borrowed. Errors: USAGE where a transform needs calibration and
+ * there is none; UNSUPPORTED where the graph does not allow it.
+ */
+OPT_MUST_USE opt_status opt_transforms_plan(opt_transforms *t, opt_model *model, bool calibrated);
+/** Whether weight `i` will be rewritten, and whether the Gram matrix of its inputs is needed. */
+bool opt_transforms_touches(const opt_transforms *t, int i);
+bool opt_transforms_wants(const opt_transforms *t, int i);
+/** Takes the formats from the complete plan. Errors: MEMORY. */
+OPT_MUST_USE opt_status opt_transforms_bind(opt_transforms *t, const opt_plan *plan);
+/** Bytes that they hold at most; needs opt_transforms_bind. */
+uint64_t opt_transforms_bytes(const opt_transforms *t, const opt_plan *plan);
+
+/** Gives back the weights of the stage before and does to those of `stage` what needs no
+ * statistics. */
+OPT_MUST_USE opt_status opt_transforms_enter(opt_transforms *t, int stage);
+/** Does the rest; grams [n_nodes] follow the weights. */
+OPT_MUST_USE opt_status opt_transforms_fit(opt_transforms *t, int stage, opt_gram *grams);
+
+/** "awq,clip:steps=20" as read, for the file's metadata. */
+const char *opt_transforms_text(const opt_transforms *t);
+/** What they did; the strings live as long as `t`. */
+const opt_transform_effect *opt_transforms_effects(const opt_transforms *t, int *n);
+
+#endif
