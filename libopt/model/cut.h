@@ -16,6 +16,12 @@ OPT_MUST_USE opt_status opt_model_cut(opt_ctx *ctx, const opt_model *m, int unit
                                       const opt_tensor *const *replaced, const opt_feed *feed,
                                       opt_model **out);
 
+/** The same for a unit and all behind it, up to the logits: from unit -1 on it is the whole model
+ * with some tensors replaced. */
+OPT_MUST_USE opt_status opt_model_tail(opt_ctx *ctx, const opt_model *m, int unit,
+                                       const opt_tensor *const *replaced, const opt_feed *feed,
+                                       opt_model **out);
+
 /** Index of the last node of a unit; -1 if it has none. */
 int opt_model_unit_end(const opt_model *m, int unit);
 
