@@ -7,7 +7,9 @@
 typedef struct settings {
     cli_common common;
     cli_output output;
-    const char *format, *method, *mix;
+    const char *format, *preset, *method, *mix, *formats, *measurements, *save_measurements;
+    uint64_t target_bytes;
+    double target_bpw, target_kld;
     cli_list rules, calib, transforms;
     int64_t samples, ctx, seed, refine;
     unsigned width;
@@ -20,7 +22,21 @@ static const cli_option options[] = {
     CLI_OUTPUT_ROWS(settings, output),
     {"format", 'f', CLI_TEXT, "NAME", "number format of the weight matrices (default q8_0)",
      offsetof(settings, format), NULL, 0, 0},
-    {"method", 'm', CLI_TEXT, "NAME", "how codes are chosen: rtn or gptq (default rtn)",
+    {"preset", 0, CLI_TEXT, "NAME", "a recipe by name, see below", offsetof(settings, preset), NULL,
+     0, 0},
+    {"target-bytes", 0, CLI_BYTES, "SIZE", "choose formats for a file of at most SIZE bytes",
+     offsetof(settings, target_bytes), NULL, 0, 0},
+    {"target-bpw", 0, CLI_REAL, "X", "choose them for at most X bits per weight",
+     offsetof(settings, target_bpw), NULL, 0.1, 32},
+    {"target-kld", 0, CLI_REAL, "X", "the smallest file of a predicted divergence X",
+     offsetof(settings, target_kld), NULL, 1e-9, 100},
+    {"formats", 0, CLI_TEXT, "LIST", "what a target may choose (default stock types)",
+     offsetof(settings, formats), NULL, 0, 0},
+    {"save-measurements", 0, CLI_TEXT, "FILE", "keep what a target has measured",
+     offsetof(settings, save_measurements), NULL, 0, 0},
+    {"measurements", 0, CLI_TEXT, "FILE", "use it for another target",
+     offsetof(settings, measurements), NULL, 0, 0},
+    {"method", 'm', CLI_TEXT, "NAME", "rtn or gptq (default rtn, for a target gptq)",
      offsetof(settings, method), NULL, 0, 0},
     {"transform", 't', CLI_LIST, "LIST", "rewrites of the weights before that; awq, ...",
      offsetof(settings, transforms), NULL, 0, 0},
@@ -51,7 +67,6 @@ static const cli_option options[] = {
 
 static void defaults(void *user) {
     settings *s = user;
-    s->format = "q8_0";
     s->samples = 128;
     s->ctx = 512;
     s->refine = 3;
@@ -94,9 +109,25 @@ static void print_transforms(void) {
     cli_print_wrapped(text, 2, 2);
 }
 
+/** Prints the presets: size classes with their help, then the mixtures. */
+static void print_presets(void) {
+    char names[1024] = "";
+    size_t n = 0;
+    const char *name, *help;
+    double bits;
+    for (int i = 0; opt_quantize_preset(i, &name, &help, &bits) && n < sizeof names - 64; i++) {
+        n += (size_t)snprintf(names + n, sizeof names - n, "%s%s%s%s%s", n > 0 ? ", " : "", name,
+                              help != NULL ? " (" : "", help != NULL ? help : "",
+                              help != NULL ? ")" : "");
+    }
+    cli_print_wrapped(names, 2, 2);
+}
+
 static void notes(void) {
     printf("\nTransforms of the float weights, in this order, with their defaults:\n  ");
     print_transforms();
+    printf("\nPresets: sizes (they need --calib), then the mixtures of llama.cpp:\n  ");
+    print_presets();
     printf("\nFormats (bits per weight); nf4 and what follows is our own, for any width:\n  ");
     print_formats();
     puts("  int{8,4,3,2}_g{32,64,128}, and the same with _zp (a zero point)");
@@ -120,6 +151,13 @@ static opt_status run(cli_job *job, void *user) {
     o.method = s->method;
     o.transforms = s->transforms.items;
     o.n_transforms = s->transforms.n;
+    o.preset = s->preset;
+    o.target_bytes = s->target_bytes;
+    o.target_bpw = s->target_bpw;
+    o.target_kld = s->target_kld;
+    o.formats = s->formats;
+    o.measurements = s->measurements;
+    o.save_measurements = s->save_measurements;
     o.calib = s->calib.items;
     o.n_calib = s->calib.n;
     o.calib_mix = s->mix;
@@ -155,7 +193,8 @@ static const cli_command commands[] = {{
     .examples = "  quantize models/SmolLM2 -o smol-q8_0.gguf\n"
                 "  quantize models/SmolLM2 -o smol-q4_0.gguf --format q4_0 --dry-run\n"
                 "  quantize models/SmolLM2 -o smol.gguf -f q4_0 -m gptq --calib wiki.txt\n"
-                "  quantize models/SmolLM2 -o mix.gguf -f int4_g64 --set 'ffn_down:format=q8_0'\n",
+                "  quantize models/SmolLM2 -o mix.gguf -f int4_g64 --set 'ffn_down:format=q8_0'\n"
+                "  quantize models/SmolLM2 -o smol.gguf --target-bytes 90M --calib wiki.txt\n",
     .synopsis = "MODEL -o FILE [options]",
     .args_help = "  MODEL                   a Hugging Face directory or a float GGUF file\n",
 

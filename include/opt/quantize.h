@@ -24,7 +24,7 @@ enum {
 typedef struct opt_quantize_options {
     const char *input;        /**< checkpoint directory, .safetensors or float GGUF */
     const char *output;       /**< GGUF file */
-    const char *format;       /**< format of linear weights, such as "q4_0" */
+    const char *format;       /**< format of linear weights, such as "q4_0"; NULL: "q8_0" */
     const char *const *rules; /**< "PATTERN:key=value", later rules win */
     size_t n_rules;
     unsigned width_policy;         /**< OPT_WIDTH_* bits; 0: refuse with the list of tensors */
@@ -40,8 +40,17 @@ typedef struct opt_quantize_options {
     int sweeps;            /**< rounds of refinement of methods that refine */
     bool one_pass;         /**< statistics of the float model, without running what was solved */
     bool allow_requantize; /**< accept a quantized input */
-    bool fresh; /**< do not continue an interrupted run, whose OUTPUT.work is there */
+    bool fresh;            /**< do not continue an interrupted run, whose OUTPUT.work is there */
     bool force, dry_run;
+    /* A budget chooses the format of every matrix that no rule gives one; at most one target is
+     * set, and then `format` is NULL. */
+    uint64_t target_bytes;         /**< size of the file at most; 0: none */
+    double target_bpw;             /**< bits per weight at most; 0: none */
+    double target_kld;             /**< predicted divergence in nats a token at most; 0: none */
+    const char *formats;           /**< names that may be chosen, by commas; NULL: stock types */
+    const char *preset;            /**< a recipe by name, in place of format and target; or NULL */
+    const char *measurements;      /**< file of measured divergences to use; NULL: measure */
+    const char *save_measurements; /**< where to keep them; NULL: nowhere */
 } opt_quantize_options;
 
 /** Planned or finished treatment of one tensor. Strings live as long as the result. */
@@ -72,6 +81,26 @@ typedef struct opt_transform_result {
     double before, after; /**< mean square error of the outputs when rounded to nearest, without and
                                with it; NaN: not measured */
 } opt_transform_result;
+/** A corner of the curve of file size against divergence. */
+typedef struct opt_budget_point {
+    uint64_t bytes;
+    double kld;          /**< predicted */
+    const char *formats; /**< how many matrices have which: "12 q4_0, 3 q8_0" */
+} opt_budget_point;
+
+/** How a budget was spent. Divergences are in nats a token; NaN: not known. */
+typedef struct opt_budget_result {
+    const char *target; /**< "bytes", "bits_per_weight" or "kld" */
+    double target_value;
+    bool guessed;         /**< a dry run without measurements: formats are a guess */
+    uint64_t most_bytes;  /**< what the file may have at most, if they are; it is file_bytes then */
+    double predicted_kld; /**< sum over the matrices whose format was open */
+    double bound_kld;     /**< no other choice is predicted to be below this */
+    double measured_kld, measured_stderr; /**< of the written file, on held-out calibration text */
+    int64_t n_measured_tokens;
+    const opt_budget_point *points; /**< [n_points] by increasing size */
+    int64_t n_points;
+} opt_budget_result;
 
 typedef struct opt_quantize_result {
     uint64_t source_bytes, file_bytes; /**< input files; output file, exact also in a dry run */
@@ -82,6 +111,7 @@ typedef struct opt_quantize_result {
     const opt_tensor_result *tensors; /**< [n_tensors], file order, dropped ones last */
     int64_t n_transforms;
     const opt_transform_result *transforms; /**< [n_transforms] */
+    const opt_budget_result *budget;        /**< NULL without one */
     void *impl;
 } opt_quantize_result;
 
@@ -109,6 +139,9 @@ bool opt_quantize_transform(int i, const char **name, const char **help);
  * last. */
 bool opt_quantize_transform_param(int i, int k, const char **name, const char **help,
                                   double *fallback);
+/** Walks the presets: name, help (NULL for a mixture of llama.cpp's name) and bits per weight that
+ * it aims at (0: none) of row i; false behind the last. */
+bool opt_quantize_preset(int i, const char **name, const char **help, double *bits_per_weight);
 /** Walks the formats that quantize can write: name and help of row i; false behind the last. */
 bool opt_quantize_format(int i, const char **name, const char **help, double *bits_per_weight);
 

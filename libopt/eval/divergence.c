@@ -87,7 +87,7 @@ done:
 }
 
 opt_status opt_eval_divergence(opt_ctx *ctx, opt_session *reference, opt_session *model,
-                               const opt_windows *w, opt_divergence *out) {
+                               const opt_windows *w, const char *step, opt_divergence *out) {
     opt_status st = OPT_OK;
     int32_t *tokens = NULL;
     divergence_job job = {.ctx = ctx,
@@ -106,12 +106,16 @@ opt_status opt_eval_divergence(opt_ctx *ctx, opt_session *reference, opt_session
     job.held = opt_alloc_array(ctx, (size_t)(run * job.n_vocab), sizeof *job.held);
     OPT_TRY_PTR(job.held);
     for (int64_t i = 0; i < w->n_windows; i++) {
-        opt_progress(ctx, "compare", (double)i, (double)w->n_windows);
+        if (step != NULL) {
+            opt_progress(ctx, step, (double)i, (double)w->n_windows);
+        }
         opt_windows_get(w, i, tokens);
         job.out = out + i * opt_windows_rows(w);
         OPT_TRY(compare_window(&job, reference, model, tokens, w->ctx - 1, run));
     }
-    opt_progress(ctx, "compare", (double)w->n_windows, (double)w->n_windows);
+    if (step != NULL) {
+        opt_progress(ctx, step, (double)w->n_windows, (double)w->n_windows);
+    }
 done:
     opt_free(ctx, tokens);
     opt_free(ctx, job.held);

@@ -278,7 +278,7 @@ done:
  * with its token's frequency, and one matrix serves all rows: the Gram matrix of the head plus a
  * multiple of the identity.
  */
-static void add_embedding_role(opt_gram *g) {
+void opt_calibration_add_embedding(opt_gram *g) {
     double mean = 0.0;
     for (int64_t i = 0; i < g->n; i++) {
         mean += g->sum[i * g->n + i] / (double)g->n;
@@ -313,7 +313,7 @@ static opt_status collect(opt_calibration *c, int stage) {
     OPT_TRY(collect_early(c));
     for (int i = 0; i < m->n_weights; i++) {
         if (c->wanted[i] && is_tied(c->planned[i])) {
-            add_embedding_role(&c->grams[c->input_of[i]]);
+            opt_calibration_add_embedding(&c->grams[c->input_of[i]]);
         }
     }
 done:

@@ -31,6 +31,8 @@ OPT_MUST_USE opt_status opt_calibration_read_options(opt_ctx *ctx, const opt_qua
  * mean, for its role as an embedding.
  */
 #define OPT_CALIBRATION_EMBEDDING_SHARE 0.1
+/** Adds that. */
+void opt_calibration_add_embedding(opt_gram *g);
 
 typedef struct opt_calibration opt_calibration;
 

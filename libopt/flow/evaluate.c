@@ -140,7 +140,7 @@ opt_status opt_compare(opt_ctx *ctx, opt_runner *reference, opt_runner *model,
     OPT_TRY_PTR(rows);
     x = opt_alloc_array(ctx, (size_t)n, sizeof *x);
     OPT_TRY_PTR(x);
-    OPT_TRY(opt_eval_divergence(ctx, ref_session, session, &windows, rows));
+    OPT_TRY(opt_eval_divergence(ctx, ref_session, session, &windows, "compare", rows));
     *result = (opt_compare_result){.convention = options->convention,
                                    .n_windows = windows.n_windows,
                                    .n_scored = n,

@@ -5,9 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/num.h"
+#include "flow/budget.h"
 #include "flow/calibrate.h"
 #include "flow/emit.h"
+#include "flow/preset.h"
 #include "flow/runner.h"
 #include "flow/transforms.h"
 #include "flow/width.h"
@@ -24,6 +27,8 @@ enum { KEY_FORMAT, KEY_METHOD, KEY_WIDTH, N_KEYS };
 typedef struct job {
     opt_ctx *ctx;
     const opt_quantize_options *options;
+    opt_quantize_options own; /* the same with what a preset sets */
+    const opt_preset *preset; /* or NULL */
     opt_opened opened;
     bool has_tokenizer; /* it was looked for */
     opt_rules *rules;
@@ -36,6 +41,8 @@ typedef struct job {
     opt_calibration_options calib;  /* n_paths 0: none */
     opt_calibration *calibration;
     opt_transforms *transforms; /* NULL: none */
+    opt_arena *arena;           /* of choices and sides */
+    opt_budget *budget;         /* NULL: formats are given */
 } job;
 
 /** What the rules and defaults say about one weight, before its width is looked at. */
@@ -43,11 +50,11 @@ typedef struct choice {
     const opt_format *format;
     const opt_quant_method *method;
     unsigned width_policy;
+    bool by_rule; /* a rule names the format */
     const char *note;
 } choice;
 
-/** Whether quantize can write a format. */
-static bool writable(const opt_format *f) {
+bool opt_format_writable(const opt_format *f) {
     return (f->flags & OPT_FORMAT_ENCODES) != 0 &&
            (f->ggml_type >= 0 || (f->flags & OPT_FORMAT_OWN) != 0) &&
            ((f->flags & OPT_FORMAT_QUANT) != 0 ||
@@ -56,7 +63,7 @@ static bool writable(const opt_format *f) {
 
 bool opt_quantize_format(int i, const char **name, const char **help, double *bits_per_weight) {
     for (int k = 0; opt_formats[k] != NULL; k++) {
-        if (writable(opt_formats[k]) && i-- == 0) {
+        if (opt_format_writable(opt_formats[k]) && i-- == 0) {
             *name = opt_formats[k]->name;
             *help = opt_formats[k]->help;
             *bits_per_weight = opt_format_bpw(opt_formats[k]);
@@ -85,7 +92,7 @@ static opt_status find_format(opt_ctx *ctx, const char *origin, const char *name
                         near != NULL ? "; did you mean '" : "", near != NULL ? near : "",
                         near != NULL ? "'?" : "");
     }
-    OPT_REQUIRE(writable(f), ctx, OPT_ERR_UNSUPPORTED, origin,
+    OPT_REQUIRE(opt_format_writable(f), ctx, OPT_ERR_UNSUPPORTED, origin,
                 "the format %s can be read but not written; quantize --help lists those that can",
                 f->name);
     *out = f;
@@ -172,7 +179,7 @@ static opt_status fill_target(const job *j, const opt_weight *w, opt_rule_target
     const size_t n = strlen(w->name);
     const size_t suffix = strlen(".weight");
     const char *stem = n > suffix && strcmp(w->name + n - suffix, ".weight") == 0
-                           ? opt_arena_strndup(j->plan->arena, w->name, n - suffix)
+                           ? opt_arena_strndup(j->arena, w->name, n - suffix)
                            : w->name;
     if (stem == NULL) {
         return OPT_ERR_MEMORY;
@@ -181,14 +188,39 @@ static opt_status fill_target(const job *j, const opt_weight *w, opt_rule_target
     return OPT_OK;
 }
 
+/** What a preset says about a weight. */
+static opt_status choose_preset(job *j, const opt_weight *w, choice *c) {
+    opt_status st = OPT_OK;
+    const opt_format *format = NULL, *wanted = NULL;
+    OPT_TRY(opt_preset_format(j->ctx, j->preset, j->opened.model, w, &format, &wanted));
+    if (format == NULL) {
+        goto done;
+    }
+    c->format = format;
+    if (format != wanted) {
+        c->note = opt_arena_printf(j->arena,
+                                   "%s stores blocks of %lld, rows have %lld elements: "
+                                   "stored as %s",
+                                   wanted->name, (long long)wanted->block_elems,
+                                   (long long)w->dims[w->n_dims - 1], format->name);
+        OPT_TRY_PTR(c->note);
+    }
+done:
+    return st;
+}
+
 static opt_status choose(job *j, const opt_weight *w, choice *c) {
     opt_status st = OPT_OK;
     opt_rule_target target;
     const char *values[OPT_RULE_MAX_KEYS];
     OPT_TRY(fill_target(j, w, &target));
     opt_rules_resolve(j->rules, &target, values);
-    *c = (choice){default_format(j, w), j->method, j->options->width_policy, ""};
+    *c = (choice){default_format(j, w), j->method, j->options->width_policy, false, ""};
+    if (j->preset != NULL) {
+        OPT_TRY(choose_preset(j, w, c));
+    }
     if (values[KEY_FORMAT] != NULL) {
+        c->by_rule = true;
         const opt_format *f = opt_format_by_name(values[KEY_FORMAT]);
         if (is_quant(f) && !is_matrix(w)) {
             c->note = "vectors are not quantized: the rule's format does not apply";
@@ -339,7 +371,10 @@ static opt_status put_provenance(const job *j) {
     opt_status st = OPT_OK;
     opt_str rules = {0};
     opt_kv *kv = j->plan->kv;
-    OPT_TRY(opt_kv_set_str(kv, "lathe.quantize.format", j->format->name));
+    OPT_TRY(opt_kv_set_str(kv, "lathe.quantize.format",
+                           j->preset != NULL   ? j->preset->name
+                           : j->budget != NULL ? "mixed"
+                                               : j->format->name));
     OPT_TRY(opt_kv_set_str(kv, "lathe.quantize.method", j->method->name));
     if (j->calib.text.n_paths > 0) {
         OPT_TRY(opt_kv_set_u64(kv, "lathe.quantize.calibration_windows",
@@ -382,6 +417,9 @@ static opt_status open_tokenizer(job *j) {
 static opt_status prepare(void *user) {
     job *j = user;
     opt_status st = OPT_OK;
+    if (j->plan->kv != NULL) { /* a budget has asked for the size of the header before */
+        return OPT_OK;
+    }
     OPT_TRY(open_tokenizer(j));
     OPT_TRY(opt_opened_kv(&j->opened, &j->plan->kv));
     OPT_TRY(put_provenance(j));
@@ -394,7 +432,7 @@ done:
 static opt_status check_rules(const job *j) {
     opt_status st = OPT_OK;
     const opt_model *m = j->opened.model;
-    const char **kinds = opt_arena_array(j->plan->arena, (size_t)m->n_weights, sizeof *kinds);
+    const char **kinds = opt_arena_array(j->arena, (size_t)m->n_weights, sizeof *kinds);
     OPT_TRY_PTR(kinds);
     for (int i = 0; i < m->n_weights; i++) {
         kinds[i] = m->weights[i].kind;
@@ -404,23 +442,112 @@ done:
     return st;
 }
 
+/** The plan of the choices as they are, in place of any that there is. */
+static opt_status plan_choices(job *j) {
+    opt_status st = OPT_OK;
+    opt_plan_free(j->plan);
+    j->plan = NULL;
+    OPT_TRY(opt_plan_new(j->ctx, j->opened.model, &j->plan));
+    for (int i = 0; i < j->opened.model->n_weights; i++) {
+        OPT_TRY(plan_weight(j, i));
+    }
+done:
+    return st;
+}
+
+/** Every matrix whose format no rule says is open. */
+static opt_status open_budget(job *j) {
+    opt_status st = OPT_OK;
+    const opt_model *m = j->opened.model;
+    OPT_TRY(opt_budget_new(j->ctx, m, j->options, &j->budget));
+    bool any = false;
+    for (int i = 0; i < m->n_weights; i++) {
+        const opt_weight *w = &m->weights[i];
+        const bool plays =
+            w->role == OPT_ROLE_LINEAR || w->role == OPT_ROLE_EMBEDDING || w->role == OPT_ROLE_HEAD;
+        if (plays && w->n_dims == 2 && !j->choices[i].by_rule) {
+            OPT_TRY(opt_budget_add(j->budget, i, j->choices[i].method));
+            any = true;
+        }
+    }
+    OPT_REQUIRE(any, j->ctx, OPT_ERR_USAGE, NULL,
+                "rules give every matrix its format: nothing is left for a target to choose");
+done:
+    return st;
+}
+
+/** What would only be noticed when the measuring is done. */
+static opt_status check_outputs(const job *j) {
+    opt_status st = OPT_OK;
+    const opt_quantize_options *o = j->options;
+    const char *const paths[] = {o->output, o->save_measurements};
+    opt_outfile *file = NULL;
+    for (int i = 0; i < 2; i++) {
+        if (paths[i] != NULL && !o->dry_run) {
+            OPT_TRY(opt_emit_refuse_inputs(j->ctx, j->opened.source, paths[i]));
+            OPT_TRY(opt_outfile_open(j->ctx, paths[i], o->force, 0, &file));
+            opt_outfile_discard(file);
+        }
+    }
+done:
+    return st;
+}
+
+static void take_formats(job *j) {
+    for (int i = 0; i < j->opened.model->n_weights; i++) {
+        const opt_format *f = opt_budget_format(j->budget, i);
+        j->choices[i].format = f != NULL ? f : j->choices[i].format;
+    }
+}
+
+/** Measures, chooses, and plans the choice; the header's size is known then. */
+static opt_status plan_by_budget(job *j) {
+    opt_status st = OPT_OK;
+    OPT_TRY(open_budget(j));
+    OPT_TRY(check_outputs(j));
+    OPT_TRY(open_tokenizer(j));
+    const uint64_t limit = opt_ctx_max_memory(j->ctx),
+                   need = opt_budget_measure_bytes(j->budget, &j->calib);
+    OPT_REQUIRE(limit == 0 || need <= limit || !opt_budget_measures(j->budget), j->ctx,
+                OPT_ERR_MEMORY, "--max-memory",
+                "%llu bytes are needed to measure divergences, %llu are allowed",
+                (unsigned long long)need, (unsigned long long)limit);
+    OPT_TRY(opt_budget_prepare(j->budget, j->opened.tokenizer, &j->calib));
+    do {
+        take_formats(j);
+        OPT_TRY(plan_choices(j));
+        OPT_TRY(prepare(j));
+        OPT_TRY(opt_budget_choose(j->budget, j->plan));
+        take_formats(j);
+        OPT_TRY(plan_choices(j));
+        OPT_TRY(prepare(j));
+    } while (!opt_budget_keeps(j->budget, j->plan));
+done:
+    return st;
+}
+
 static opt_status make_plan(job *j) {
     opt_status st = OPT_OK;
     const opt_model *m = j->opened.model;
     OPT_TRY(opt_transforms_plan(j->transforms, j->opened.model, j->calib.text.n_paths > 0));
-    OPT_TRY(opt_plan_new(j->ctx, m, &j->plan));
-    j->choices = opt_arena_array(j->plan->arena, (size_t)m->n_weights, sizeof *j->choices);
+    if (j->transforms != NULL && opt_budget_wanted(j->options)) {
+        opt_warn(j->ctx, "--transform", "divergences are measured without it");
+    }
+    OPT_TRY(opt_arena_new(j->ctx, &j->arena));
+    j->choices = opt_arena_array(j->arena, (size_t)m->n_weights, sizeof *j->choices);
     OPT_TRY_PTR(j->choices);
-    j->sides = opt_arena_array(j->plan->arena, (size_t)m->n_weights, sizeof *j->sides);
+    j->sides = opt_arena_array(j->arena, (size_t)m->n_weights, sizeof *j->sides);
     OPT_TRY_PTR(j->sides);
     OPT_TRY(opt_pad_sides(j->ctx, m, j->sides));
     for (int i = 0; i < m->n_weights; i++) {
         OPT_TRY(choose(j, &m->weights[i], &j->choices[i]));
     }
     OPT_TRY(check_rules(j));
-    OPT_TRY(choose_padding(j));
-    for (int i = 0; i < m->n_weights; i++) {
-        OPT_TRY(plan_weight(j, i));
+    if (opt_budget_wanted(j->options)) {
+        OPT_TRY(plan_by_budget(j));
+    } else {
+        OPT_TRY(choose_padding(j));
+        OPT_TRY(plan_choices(j));
     }
     OPT_TRY(opt_transforms_bind(j->transforms, j->plan));
     warn_of_widths(j);
@@ -465,11 +592,59 @@ bool opt_quantize_method(int i, const char **name, const char **help, bool *need
     return false;
 }
 
+bool opt_quantize_preset(int i, const char **name, const char **help, double *bits_per_weight) {
+    for (int k = 0; opt_presets[k] != NULL; k++) {
+        if (k == i) {
+            *name = opt_presets[k]->name;
+            *help = opt_presets[k]->help;
+            *bits_per_weight = opt_presets[k]->target_bpw;
+            return true;
+        }
+    }
+    return false;
+}
+
+/** Looks a preset up: it stands in place of a format and of a target. */
+static opt_status read_preset(job *j) {
+    opt_status st = OPT_OK;
+    const char *names[MAX_FORMAT_NAMES];
+    size_t n = 0;
+    j->own = *j->options;
+    j->options = &j->own;
+    if (j->own.preset == NULL) {
+        return OPT_OK;
+    }
+    while (opt_presets[n] != NULL && n < MAX_FORMAT_NAMES) {
+        names[n] = opt_presets[n]->name;
+        n++;
+    }
+    const char *near = opt_text_nearest(j->own.preset, names, n);
+    j->preset = opt_preset_by_name(j->own.preset);
+    OPT_REQUIRE(j->preset != NULL, j->ctx, OPT_ERR_USAGE, "--preset",
+                "unknown preset '%s'%s%s%s; quantize --help lists them", j->own.preset,
+                near != NULL ? "; did you mean '" : "", near != NULL ? near : "",
+                near != NULL ? "'?" : "");
+    OPT_REQUIRE(j->own.format == NULL && !opt_budget_wanted(&j->own), j->ctx, OPT_ERR_USAGE,
+                "--preset", "goes without --format and without a target");
+    j->own.target_bpw = j->preset->target_bpw;
+    OPT_REQUIRE(j->own.target_bpw == 0 || j->own.n_calib > 0 || j->own.measurements != NULL ||
+                    j->own.dry_run,
+                j->ctx, OPT_ERR_USAGE, "--preset",
+                "%s needs calibration text (--calib FILE); without text there are the mixtures, "
+                "such as q4_k_m",
+                j->preset->name);
+done:
+    return st;
+}
+
 /** Looks at the method and at what it is given. */
 static opt_status read_calibration(job *j) {
     opt_status st = OPT_OK;
     const opt_quantize_options *o = j->options;
     j->method = opt_quant_methods[0];
+    if (o->method == NULL && (opt_budget_wanted(o) || j->preset != NULL) && o->n_calib > 0) {
+        j->method = &opt_quant_gptq; /* the best there is: whoever sets a target asks for that */
+    }
     if (o->method != NULL) {
         OPT_TRY(check_method(j->ctx, "--method", o->method));
         j->method = opt_quant_method_by_name(o->method);
@@ -550,15 +725,34 @@ static void complete_transforms(const job *j, opt_quantize_result *result) {
     }
 }
 
+/** Options that go with a target, or not. */
+static opt_status check_target(opt_ctx *ctx, const opt_quantize_options *o) {
+    opt_status st = OPT_OK;
+    OPT_REQUIRE(o->format == NULL || !opt_budget_wanted(o), ctx, OPT_ERR_USAGE, "--format",
+                "a target chooses the formats itself; name those it may take with --formats, or "
+                "one tensor's with --set");
+    OPT_REQUIRE(opt_budget_wanted(o) ||
+                    (o->formats == NULL && o->measurements == NULL && o->save_measurements == NULL),
+                ctx, OPT_ERR_USAGE, NULL,
+                "--formats, --measurements and --save-measurements go with a target: "
+                "--target-bytes, --target-bpw or --target-kld");
+done:
+    return st;
+}
+
 opt_status opt_quantize(opt_ctx *ctx, const opt_quantize_options *options,
                         opt_quantize_result *result) {
     opt_status st = OPT_OK;
     const double start = opt_flow_seconds();
     bool have_result = false;
     job j = {.ctx = ctx, .options = options};
+    OPT_TRY(read_preset(&j));
+    options = j.options;
     OPT_REQUIRE(options->output != NULL || options->dry_run, ctx, OPT_ERR_USAGE, NULL,
                 "an output file is needed");
-    OPT_TRY(find_format(ctx, "--format", options->format, &j.format));
+    OPT_TRY(check_target(ctx, options));
+    OPT_TRY(find_format(ctx, "--format", options->format != NULL ? options->format : "q8_0",
+                        &j.format));
     OPT_TRY(
         opt_rules_parse(ctx, options->rules, options->n_rules, rule_keys, rule_roles, &j.rules));
     OPT_TRY(read_calibration(&j));
@@ -570,9 +764,18 @@ opt_status opt_quantize(opt_ctx *ctx, const opt_quantize_options *options,
     OPT_TRY(opt_plan_result(j.plan, result)); /* nothing may fail behind the rename */
     have_result = true;
     OPT_TRY(add_transforms(&j, result));
+    if (j.budget != NULL) {
+        OPT_TRY(opt_budget_report(j.budget, j.plan, result));
+    }
     OPT_TRY(options->dry_run ? prepare(&j) : run_emit(&j));
     opt_plan_complete_result(j.plan, result);
     complete_transforms(&j, result);
+    if (j.budget != NULL) {
+        if (!options->dry_run) { /* the file is complete, whatever comes of this */
+            OPT_TRY(opt_budget_check(j.budget, options->output));
+        }
+        opt_budget_complete_report(j.budget, result);
+    }
     result->peak_memory = opt_ctx_peak_memory(ctx) + (options->dry_run ? planned_bytes(&j) : 0);
     result->seconds = opt_flow_seconds() - start;
     have_result = false; /* it is the caller's */
@@ -583,6 +786,8 @@ done:
     opt_calibration_free(j.calibration);
     opt_plan_free(j.plan);
     opt_transforms_free(j.transforms);
+    opt_budget_free(j.budget);
+    opt_arena_free(j.arena);
     opt_rules_free(j.rules);
     opt_opened_close(&j.opened);
     return st;

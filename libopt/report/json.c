@@ -97,10 +97,38 @@ static void put_transforms(opt_jsonw *w, const opt_quantize_result *q) {
     opt_jsonw_end_array(w);
 }
 
+static void put_budget(opt_jsonw *w, const opt_budget_result *b) {
+    opt_jsonw_key(w, "budget");
+    opt_jsonw_begin_object(w);
+    put_str(w, "target", b->target);
+    put_f64(w, "target_value", b->target_value);
+    opt_jsonw_key(w, "guessed");
+    opt_jsonw_bool(w, b->guessed);
+    put_f64(w, "predicted_kld", b->predicted_kld);
+    put_f64(w, "bound_kld", b->bound_kld);
+    put_f64(w, "measured_kld", b->measured_kld);
+    put_f64(w, "measured_kld_stderr", b->measured_stderr);
+    put_i64(w, "measured_tokens", b->n_measured_tokens);
+    opt_jsonw_key(w, "curve");
+    opt_jsonw_begin_array(w);
+    for (int64_t i = 0; i < b->n_points; i++) {
+        opt_jsonw_begin_object(w);
+        put_u64(w, "bytes", b->points[i].bytes);
+        put_f64(w, "kld", b->points[i].kld);
+        put_str(w, "formats", b->points[i].formats);
+        opt_jsonw_end_object(w);
+    }
+    opt_jsonw_end_array(w);
+    opt_jsonw_end_object(w);
+}
+
 static void put_quantize(opt_jsonw *w, const opt_quantize_result *q) {
     put_u64(w, "source_bytes", q->source_bytes);
     put_u64(w, "file_bytes", q->file_bytes);
     put_f64(w, "bits_per_weight", q->bits_per_weight);
+    if (q->budget != NULL) {
+        put_budget(w, q->budget);
+    }
     opt_jsonw_key(w, "tensors");
     opt_jsonw_begin_array(w);
     for (int64_t i = 0; i < q->n_tensors; i++) {

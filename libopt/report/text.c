@@ -140,6 +140,26 @@ static void put_effect(writer *w, const opt_transform_result *t) {
     PUT(w, "\n");
 }
 
+/** The prediction beside what was measured; the curve with `all`. */
+static void put_budget(writer *w, const opt_budget_result *b, bool all) {
+    if (b->guessed) {
+        PUT(w, "budget: nothing is measured yet, so these formats are a guess and the size is an "
+               "upper bound\n");
+        return;
+    }
+    for (int64_t i = 0; all && i < b->n_points; i++) {
+        PUT(w, "%s%12" PRIu64 " %12.6f  %s\n",
+            i == 0 ? "   file bytes   divergence  matrices by format\n" : "", b->points[i].bytes,
+            b->points[i].kld, b->points[i].formats);
+    }
+    PUT(w, "budget: divergence of %.6f nats a token predicted", b->predicted_kld);
+    if (!isnan(b->measured_kld)) {
+        PUT(w, ", %.6f +- %.6f measured on %" PRId64 " tokens of held-out text", b->measured_kld,
+            1.959963984540054 * b->measured_stderr, b->n_measured_tokens);
+    }
+    PUT(w, "\n");
+}
+
 /** One line for each transform, or for every group of weights with `all`. */
 static void put_transforms(writer *w, const opt_quantize_result *q, bool all) {
     for (int64_t i = 0; i < q->n_transforms;) {
@@ -187,6 +207,9 @@ static void put_quantize(writer *w, const opt_report *r, int verbosity) {
     }
     put_notes(w, q, r->dry_run || verbosity > 0);
     put_transforms(w, q, !r->dry_run && verbosity > 0);
+    if (q->budget != NULL) {
+        put_budget(w, q->budget, r->dry_run || verbosity > 0);
+    }
     PUT(w, "%s: %s -> %s", r->dry_run ? "planned" : "written",
         size_text(q->source_bytes, a, sizeof a), size_text(q->file_bytes, b, sizeof b));
     PUT(w, " (%" PRIu64 " bytes, %.3f bits per weight)", q->file_bytes, q->bits_per_weight);

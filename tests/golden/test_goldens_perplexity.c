@@ -121,7 +121,7 @@ static void test_divergence__model_from_itself_is_zero(void **state) {
     double *nll = malloc((size_t)n * sizeof *nll);
     assert_non_null(d);
     assert_non_null(nll);
-    GOLDEN_OK(a.ctx, opt_eval_divergence(a.ctx, a.session, other, &w, d));
+    GOLDEN_OK(a.ctx, opt_eval_divergence(a.ctx, a.session, other, &w, NULL, d));
     GOLDEN_OK(a.ctx, opt_eval_nll(a.ctx, a.session, &w, nll));
     for (int64_t i = 0; i < n; i++) {
         assert_true(fabs(d[i].kld) < 1e-12);
