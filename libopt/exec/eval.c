@@ -27,7 +27,8 @@ static opt_status check_outputs(opt_session *s, const opt_exec_node *x, const op
     for (int64_t t = 0; t < run->n_tokens; t++) {
         if (!all_finite(x->out + t * x->node->width, x->node->width)) {
             return opt_fail(s->ctx, OPT_ERR_NUMERIC, x->node->name,
-                            "its output at position %" PRId64 " is not finite", run->pos0 + t);
+                            "its output at position %" PRId64 " is not finite",
+                            opt_run_pos(run, t));
         }
     }
     return OPT_OK;
@@ -64,7 +65,7 @@ static opt_status blame_non_finite(opt_session *s, const opt_run *run, int64_t r
         return st;
     }
     return opt_fail(s->ctx, OPT_ERR_NUMERIC, s->model->nodes[s->model->logits].name,
-                    "the logits at position %" PRId64 " are not finite", run->pos0 + row);
+                    "the logits at position %" PRId64 " are not finite", opt_run_pos(run, row));
 }
 
 /* Logits of rows first .. n_tokens-1 of the run, in pieces. `done_rows` were in earlier batches of
@@ -91,18 +92,13 @@ done:
     return st;
 }
 
-static opt_status check_request(const opt_session *s, const int32_t *tokens, int64_t n,
-                                int64_t first_logits, opt_logits_fn fn) {
+static opt_status check_tokens(const opt_session *s, int seq, const int32_t *tokens, int64_t n) {
     const int64_t n_vocab = s->model->hp.n_vocab;
-    if (n < 0 || first_logits < 0 || (first_logits < n && fn == NULL)) {
-        return opt_fail(s->ctx, OPT_ERR_USAGE, NULL,
-                        "%" PRId64 " tokens with logits from row %" PRId64 " on", n, first_logits);
-    }
-    if (n > s->n_ctx - s->n_past) {
+    if (n > s->n_ctx - s->past[seq]) {
         return opt_fail(s->ctx, OPT_ERR_USAGE, NULL,
                         "the context of %" PRId64 " positions is full: %" PRId64 " used, %" PRId64
                         " more asked for",
-                        s->n_ctx, s->n_past, n);
+                        s->n_ctx, s->past[seq], n);
     }
     for (int64_t i = 0; i < n; i++) {
         if (tokens[i] < 0 || tokens[i] >= n_vocab) {
@@ -114,21 +110,125 @@ static opt_status check_request(const opt_session *s, const int32_t *tokens, int
     return OPT_OK;
 }
 
+static opt_status check_request(const opt_session *s, const int32_t *tokens, int64_t n,
+                                int64_t first_logits, opt_logits_fn fn) {
+    if (n < 0 || first_logits < 0 || (first_logits < n && fn == NULL)) {
+        return opt_fail(s->ctx, OPT_ERR_USAGE, NULL,
+                        "%" PRId64 " tokens with logits from row %" PRId64 " on", n, first_logits);
+    }
+    return check_tokens(s, 0, tokens, n);
+}
+
 opt_status opt_session_eval(opt_session *s, const int32_t *tokens, int64_t n, int64_t first_logits,
                             opt_logits_fn fn, void *user) {
     opt_status st = OPT_OK;
-    const int64_t n_past = s->n_past;
+    const int64_t n_past = s->past[0];
     OPT_TRY(check_request(s, tokens, n, first_logits, fn));
     for (int64_t at = 0; at < n; at += s->n_batch) {
         const opt_run run = {
-            .tokens = tokens + at, .n_tokens = opt_min_i64(s->n_batch, n - at), .pos0 = s->n_past};
+            .tokens = tokens + at, .n_tokens = opt_min_i64(s->n_batch, n - at), .pos0 = s->past[0]};
         OPT_TRY(run_steps(s, &run, false, true));
         OPT_TRY(give_logits(s, &run, opt_max_i64(0, first_logits - at), at, fn, user));
-        s->n_past += run.n_tokens;
+        s->past[0] += run.n_tokens;
     }
 done:
     if (st != OPT_OK) {
-        s->n_past = n_past;
+        s->past[0] = n_past;
     }
+    return st;
+}
+
+/* ---- several sequences ---- */
+
+static opt_status check_pieces(const opt_session *s, const opt_seq_piece *pieces, int n_pieces,
+                               opt_seq_logits_fn fn) {
+    bool seen[OPT_MAX_SEQS] = {false};
+    int64_t total = 0;
+    for (int i = 0; i < n_pieces; i++) {
+        const opt_seq_piece *p = &pieces[i];
+        if (p->seq < 0 || p->seq >= s->n_seqs || seen[p->seq] || p->n < 1 ||
+            (p->logits && fn == NULL) || p->n > s->n_batch - total) {
+            return opt_fail(s->ctx, OPT_ERR_USAGE, NULL,
+                            "piece %d: %" PRId64 " tokens of sequence %d, expected each of %d "
+                            "sequences once and %" PRId64 " tokens at most",
+                            i, p->n, p->seq, s->n_seqs, s->n_batch);
+        }
+        seen[p->seq] = true;
+        total += p->n;
+        const opt_status st = check_tokens(s, p->seq, p->tokens, p->n);
+        if (st != OPT_OK) {
+            return st;
+        }
+    }
+    return OPT_OK;
+}
+
+/* Rows of the last tokens move to the front of what the head reads, so that it runs once for all.
+ */
+static int gather_rows(opt_session *s, const opt_run *run, const opt_seq_piece *pieces, int *of) {
+    const opt_exec_node *x = &s->nodes[s->model->logits];
+    const int64_t width = x->in_width[0];
+    float *rows = s->nodes[x->node->in[0]].out;
+    int n = 0;
+    for (int i = 0; i < run->n_parts; i++) {
+        if (pieces[i].logits) {
+            const int64_t row = run->parts[i].row + run->parts[i].n - 1;
+            memmove(rows + n * width, rows + row * width, (size_t)width * sizeof *rows);
+            of[n++] = i;
+        }
+    }
+    return n;
+}
+
+static opt_status give_seq_logits(opt_session *s, const opt_run *run, const opt_seq_piece *pieces,
+                                  opt_seq_logits_fn fn, void *user) {
+    opt_status st = OPT_OK;
+    opt_exec_node *x = &s->nodes[s->model->logits];
+    const int64_t width = x->node->width;
+    int of[OPT_MAX_SEQS];
+    const int n = gather_rows(s, run, pieces, of);
+    for (int64_t row = 0; row < n; row += s->logits_rows) {
+        const opt_run piece = {
+            .tokens = run->tokens, .n_tokens = opt_min_i64(s->logits_rows, n - row), .row0 = row};
+        s->act.producer = -1;
+        OPT_TRY(x->row->forward(s, x, 1, &piece));
+        for (int64_t t = 0; t < piece.n_tokens; t++) {
+            const opt_run_part *part = &run->parts[of[row + t]];
+            if (!all_finite(s->logits + t * width, width)) {
+                return blame_non_finite(s, run, part->row + part->n - 1);
+            }
+            OPT_TRY(fn(user, of[row + t], s->logits + t * width));
+        }
+    }
+done:
+    return st;
+}
+
+opt_status opt_session_eval_seqs(opt_session *s, const opt_seq_piece *pieces, int n_pieces,
+                                 opt_seq_logits_fn fn, void *user) {
+    opt_status st = OPT_OK;
+    opt_run_part parts[OPT_MAX_SEQS];
+    int32_t *tokens = s->batch_tokens;
+    opt_run run = {.parts = parts, .n_parts = n_pieces, .serial = ++s->serial};
+    OPT_TRY(check_pieces(s, pieces, n_pieces, fn));
+    if (n_pieces == 0) {
+        return OPT_OK;
+    }
+    for (int i = 0; i < n_pieces; i++) {
+        const opt_seq_piece *p = &pieces[i];
+        parts[i] =
+            (opt_run_part){.seq = p->seq, .row = run.n_tokens, .n = p->n, .pos0 = s->past[p->seq]};
+        if (tokens != NULL) {
+            memcpy(tokens + run.n_tokens, p->tokens, (size_t)p->n * sizeof *tokens);
+        }
+        run.n_tokens += p->n;
+    }
+    run.tokens = tokens != NULL ? tokens : pieces[0].tokens;
+    OPT_TRY(run_steps(s, &run, false, true));
+    OPT_TRY(give_seq_logits(s, &run, pieces, fn, user));
+    for (int i = 0; i < n_pieces; i++) {
+        s->past[pieces[i].seq] += pieces[i].n;
+    }
+done:
     return st;
 }

@@ -20,13 +20,41 @@
 
 typedef struct opt_exec_node opt_exec_node;
 
+/** Tokens of a run that follow each other in one sequence. */
+typedef struct opt_run_part {
+    int seq;
+    int64_t row, n; /* rows of the run */
+    int64_t pos0;   /* position of the first one in the sequence */
+} opt_run_part;
+
 /** The tokens that run through the graph at once. */
 typedef struct opt_run {
     const int32_t *tokens; /* [n_tokens] */
     int64_t n_tokens;
-    int64_t pos0; /* position of the first one in the sequence */
-    int64_t row0; /* its row in the input buffers: 0 but for pieces of the logits */
+    int64_t pos0;              /* position of the first one in the sequence */
+    int64_t row0;              /* its row in the input buffers: 0 but for pieces of the logits */
+    const opt_run_part *parts; /* [n_parts] of several sequences; NULL: all are of sequence 0 */
+    int n_parts;
+    uint64_t serial; /* another number for each run with parts; 0 without */
 } opt_run;
+
+/** Part i of a run, also of one of a single sequence. */
+static inline opt_run_part opt_run_get_part(const opt_run *run, int i) {
+    return run->parts != NULL ? run->parts[i]
+                              : (opt_run_part){.n = run->n_tokens, .pos0 = run->pos0};
+}
+static inline int opt_run_n_parts(const opt_run *run) {
+    return run->parts != NULL ? run->n_parts : 1;
+}
+/** Position of row t in its sequence. */
+static inline int64_t opt_run_pos(const opt_run *run, int64_t t) {
+    for (int i = 0; run->parts != NULL && i < run->n_parts; i++) {
+        if (t < run->parts[i].row + run->parts[i].n) {
+            return run->parts[i].pos0 + t - run->parts[i].row;
+        }
+    }
+    return run->pos0 + t;
+}
 
 /** How an op is executed. All rows are static const. */
 typedef struct opt_exec_op {
@@ -119,8 +147,8 @@ bool opt_exec_is_exact(const opt_session *s);
  * were in the forward pass. */
 bool opt_exec_reverses(const opt_session *s);
 int64_t opt_exec_n_batch(const opt_session *s);
-/** Cache of an attention node; bound to its memory when forward is called. */
-const opt_cache *opt_exec_cache(const opt_session *s, int idx);
+/** Cache of an attention node for a sequence; bound to its memory when forward is called. */
+const opt_cache *opt_exec_cache(const opt_session *s, int seq, int idx);
 /** An earlier or later node of the session, by its index in the model. */
 const opt_exec_node *opt_exec_node_at(const opt_session *s, int idx);
 

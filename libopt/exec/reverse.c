@@ -154,7 +154,7 @@ opt_status opt_session_reverse(opt_session *s, const int32_t *tokens, int64_t n,
     opt_status st = OPT_OK;
     const opt_run run = {.tokens = tokens, .n_tokens = n};
     OPT_TRY(check_request(s, tokens, n));
-    s->n_past = 0;
+    s->past[0] = 0;
     for (int i = 0; i < s->model->n_nodes; i++) {
         opt_exec_node *x = &s->nodes[i];
         for (int j = 0; j < OPT_NODE_MAX_WEIGHTS && x->node->op->weight_roles[j] != NULL; j++) {

@@ -28,7 +28,9 @@ int64_t opt_exec_n_batch(const opt_session *s) { return s->n_batch; }
 
 const opt_exec_node *opt_exec_node_at(const opt_session *s, int idx) { return &s->nodes[idx]; }
 
-const opt_cache *opt_exec_cache(const opt_session *s, int idx) { return &s->caches[idx]; }
+const opt_cache *opt_exec_cache(const opt_session *s, int seq, int idx) {
+    return &s->caches[seq * s->model->n_caches + idx];
+}
 
 void *opt_exec_alloc(opt_session *s, size_t n, size_t size) {
     void *p = opt_arena_array(s->arena, n, size);
@@ -110,7 +112,7 @@ done:
 /* The caches' shapes, from the attention nodes that own them. */
 static opt_status shape_caches(opt_session *s) {
     const opt_model *m = s->model;
-    s->caches = opt_exec_alloc(s, (size_t)m->n_caches, sizeof *s->caches);
+    s->caches = opt_exec_alloc(s, (size_t)m->n_caches, (size_t)s->n_seqs * sizeof *s->caches);
     if (s->caches == NULL) {
         return OPT_ERR_MEMORY;
     }
@@ -129,6 +131,9 @@ static opt_status shape_caches(opt_session *s) {
                                    .d = node->p.attention.head_dim,
                                    .d_v = node->p.attention.head_dim_v};
     }
+    for (int seq = 1; seq < s->n_seqs; seq++) {
+        memcpy(&s->caches[seq * m->n_caches], s->caches, (size_t)m->n_caches * sizeof *s->caches);
+    }
     return OPT_OK;
 }
 
@@ -145,7 +150,7 @@ static bool append(size_t *total, size_t bytes, size_t *off) {
 
 static bool lay_out(const opt_session *s, int n_workers, block_layout *l) {
     size_t bytes = 0, caches = 0;
-    for (int c = 0; c < s->model->n_caches; c++) {
+    for (int c = 0; c < s->n_seqs * s->model->n_caches; c++) {
         if (!opt_cache_bytes(&s->caches[c], &bytes) || !opt_add_size(caches, bytes, &caches)) {
             return false;
         }
@@ -168,7 +173,7 @@ static bool lay_out(const opt_session *s, int n_workers, block_layout *l) {
 static void bind_block(opt_session *s, const block_layout *l, const size_t *off) {
     char *base = s->block;
     size_t at = l->cache;
-    for (int c = 0; c < s->model->n_caches; c++) {
+    for (int c = 0; c < s->n_seqs * s->model->n_caches; c++) {
         size_t bytes = 0;
         opt_cache_bind(&s->caches[c], base + at);
         at += opt_cache_bytes(&s->caches[c], &bytes) ? bytes : 0; /* it was asked before */
@@ -235,7 +240,22 @@ static opt_status set_options(opt_session *s, const opt_session_options *options
                         "context %" PRId64 " and batch %" PRId64 " must be positive", s->n_ctx,
                         s->n_batch);
     }
-    s->n_batch = opt_min_i64(opt_min_i64(s->n_batch, s->n_ctx), MAX_BATCH);
+    s->n_seqs = options != NULL && options->n_seqs != 0 ? options->n_seqs : 1;
+    if (s->n_seqs < 1 || s->n_seqs > OPT_MAX_SEQS) {
+        return opt_fail(s->ctx, OPT_ERR_USAGE, NULL, "%d sequences, expected 1 to %d", s->n_seqs,
+                        OPT_MAX_SEQS);
+    }
+    int64_t positions = 0;
+    if (!opt_mul_i64(s->n_ctx, s->n_seqs, &positions)) {
+        positions = INT64_MAX;
+    }
+    s->n_batch = opt_min_i64(opt_min_i64(s->n_batch, positions), MAX_BATCH);
+    if (s->n_seqs > 1) {
+        s->batch_tokens = opt_exec_alloc(s, (size_t)s->n_batch, sizeof *s->batch_tokens);
+        if (s->batch_tokens == NULL) {
+            return OPT_ERR_MEMORY;
+        }
+    }
     const int64_t row_bytes = s->model->nodes[s->model->logits].width * (int64_t)sizeof(float);
     const bool own_rows = options != NULL && options->n_logits > 0;
     const int64_t rows = own_rows ? options->n_logits : LOGITS_BYTES / row_bytes;
@@ -274,11 +294,21 @@ void opt_session_free(opt_session *s) {
 
 /* ---- questions ---- */
 
-int64_t opt_session_n_past(const opt_session *s) { return s->n_past; }
+int64_t opt_session_n_past(const opt_session *s) { return s->past[0]; }
+
+int64_t opt_session_seq_past(const opt_session *s, int seq) { return s->past[seq]; }
+
+int opt_session_n_seqs(const opt_session *s) { return s->n_seqs; }
+
+int64_t opt_session_n_batch(const opt_session *s) { return s->n_batch; }
 
 void opt_session_truncate(opt_session *s, int64_t n_past) {
-    if (n_past >= 0 && n_past < s->n_past) {
-        s->n_past = n_past;
+    opt_session_seq_truncate(s, 0, n_past);
+}
+
+void opt_session_seq_truncate(opt_session *s, int seq, int64_t n_past) {
+    if (n_past >= 0 && n_past < s->past[seq]) {
+        s->past[seq] = n_past;
     }
 }
 

@@ -10,6 +10,9 @@
 
 typedef struct opt_session opt_session;
 
+/** Sequences of a session at most. */
+#define OPT_MAX_SEQS 64
+
 typedef enum opt_compute {
     OPT_COMPUTE_FAST, /**< int8 activations where the format has such a kernel: what is deployed */
     OPT_COMPUTE_EXACT /**< f32 activations and cache everywhere: what verification uses */
@@ -23,7 +26,8 @@ typedef struct opt_reverse_options {
 
 typedef struct opt_session_options {
     opt_compute compute;
-    int64_t n_ctx;    /**< positions of the cache; 0: the model's training context */
+    int64_t n_ctx;    /**< positions of a sequence's cache; 0: the model's training context */
+    int n_seqs;       /**< sequences with a cache each; 0: 1 */
     int64_t n_batch;  /**< tokens that run through the graph at once; 0: 512 */
     int64_t n_logits; /**< rows of logits that the callback gets at once; 0: what fits in 16 MiB */
     /** Not NULL: the session can be run in reverse (exec/reverse.h). It computes exactly, and holds
@@ -49,7 +53,31 @@ typedef opt_status (*opt_logits_fn)(void *user, int64_t row0, int64_t n_rows, co
 OPT_MUST_USE opt_status opt_session_eval(opt_session *s, const int32_t *tokens, int64_t n,
                                          int64_t first_logits, opt_logits_fn fn, void *user);
 
-/** Positions in the cache; cut it back to n_past. */
+/** Tokens of a sequence that come next; no two pieces of a call are of the same one. */
+typedef struct opt_seq_piece {
+    int seq;
+    const int32_t *tokens; /* [n], n > 0 */
+    int64_t n;
+    bool logits; /* whether those behind the last token are wanted */
+} opt_seq_piece;
+
+/** Receives the logits [n_vocab] behind the last token of a piece; valid during the call. */
+typedef opt_status (*opt_seq_logits_fn)(void *user, int piece, const float *logits);
+
+/**
+ * Runs tokens of several sequences at once: every weight is read once for all of them. A sequence
+ * gets the same bits as alone. At most opt_session_n_batch tokens together. Errors as of
+ * opt_session_eval; after one nothing was added to any sequence.
+ */
+OPT_MUST_USE opt_status opt_session_eval_seqs(opt_session *s, const opt_seq_piece *pieces,
+                                              int n_pieces, opt_seq_logits_fn fn, void *user);
+int opt_session_n_seqs(const opt_session *s);
+int64_t opt_session_n_batch(const opt_session *s);
+/** Positions in the cache of a sequence; cut it back to n_past. */
+int64_t opt_session_seq_past(const opt_session *s, int seq);
+void opt_session_seq_truncate(opt_session *s, int seq, int64_t n_past);
+
+/** The same for sequence 0, which opt_session_eval runs. */
 int64_t opt_session_n_past(const opt_session *s);
 void opt_session_truncate(opt_session *s, int64_t n_past);
 int64_t opt_session_n_ctx(const opt_session *s);

@@ -24,12 +24,16 @@ struct opt_session {
     const opt_kern *kern;
     opt_arena *arena;
     bool exact;
-    int64_t n_ctx, n_batch, n_past;
+    int64_t n_ctx, n_batch;
+    int n_seqs;
+    int64_t past[OPT_MAX_SEQS]; /* positions in the cache of each sequence */
+    int32_t *batch_tokens;      /* [n_batch]; NULL: one sequence */
+    uint64_t serial;            /* of the last run of several sequences */
 
     opt_exec_node *nodes; /* [model->n_nodes] */
     opt_step *steps;      /* [n_steps] */
     int n_steps;
-    opt_cache *caches; /* [model->n_caches] */
+    opt_cache *caches; /* [n_seqs, model->n_caches] */
 
     opt_act_buffer act;
     size_t scratch_bytes; /* of each worker */

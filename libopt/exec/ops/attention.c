@@ -43,26 +43,58 @@ static opt_status prepare(opt_session *s, opt_exec_node *x) {
     return opt_exec_reverses(s) ? prepare_reverse(s, x, n_keys) : OPT_OK;
 }
 
+/* Tiles of one part of the run: tokens x heads, behind those of the parts before. */
+typedef struct part_tiles {
+    opt_run_part part;
+    const opt_cache *cache;
+    int64_t first, n_token_tiles;
+} part_tiles;
+
 typedef struct attention_job {
     const opt_exec_node *x;
-    const opt_cache *cache;
     const opt_session *s;
     const opt_run *run;
-    int64_t n_tiles; /* token tiles of a head */
+    part_tiles parts[OPT_MAX_SEQS];
+    int n_parts;
+    int64_t n_tiles;
 } attention_job;
+
+/* Cuts every part into tiles of `tile` tokens of a head. */
+static void cut(attention_job *job, int64_t tile, int64_t n_heads) {
+    job->n_tiles = 0;
+    job->n_parts = opt_run_n_parts(job->run);
+    for (int i = 0; i < job->n_parts; i++) {
+        part_tiles *p = &job->parts[i];
+        p->part = opt_run_get_part(job->run, i);
+        p->cache = opt_exec_cache(job->s, p->part.seq, job->x->node->p.attention.cache);
+        p->first = job->n_tiles;
+        p->n_token_tiles = opt_ceil_div(p->part.n, tile);
+        job->n_tiles += p->n_token_tiles * n_heads;
+    }
+}
+
+static const part_tiles *part_of(const attention_job *job, int64_t tile) {
+    int i = job->n_parts - 1;
+    while (job->parts[i].first > tile) {
+        i--;
+    }
+    return &job->parts[i];
+}
 
 /* Keys and values of one head and some tokens go to the cache. */
 static opt_status store_tile(void *user, int64_t tile, int worker) {
     const attention_job *job = user;
     const opt_exec_node *x = job->x;
-    const opt_cache *cache = job->cache;
+    const part_tiles *p = part_of(job, tile);
+    const opt_cache *cache = p->cache;
     (void)worker;
-    const int64_t head = tile / job->n_tiles, t0 = tile % job->n_tiles * STORE_TILE;
-    const int64_t n = opt_min_i64(STORE_TILE, job->run->n_tokens - t0);
-    const float *k = opt_exec_in(x, 1, job->run) + t0 * x->in_width[1] + head * cache->d;
-    const float *v = opt_exec_in(x, 2, job->run) + t0 * x->in_width[2] + head * cache->d_v;
-    opt_cache_store(cache, opt_exec_kern(job->s), head, job->run->pos0 + t0, n, k, x->in_width[1],
-                    v, x->in_width[2]);
+    const int64_t at = tile - p->first;
+    const int64_t head = at / p->n_token_tiles, t0 = at % p->n_token_tiles * STORE_TILE;
+    const int64_t n = opt_min_i64(STORE_TILE, p->part.n - t0), row = p->part.row + t0;
+    const float *k = opt_exec_in(x, 1, job->run) + row * x->in_width[1] + head * cache->d;
+    const float *v = opt_exec_in(x, 2, job->run) + row * x->in_width[2] + head * cache->d_v;
+    opt_cache_store(cache, opt_exec_kern(job->s), head, p->part.pos0 + t0, n, k, x->in_width[1], v,
+                    x->in_width[2]);
     return OPT_OK;
 }
 
@@ -70,51 +102,53 @@ static opt_status store_tile(void *user, int64_t tile, int worker) {
 static opt_status query_tile(void *user, int64_t tile, int worker) {
     const attention_job *job = user;
     const opt_exec_node *x = job->x;
+    const part_tiles *part = part_of(job, tile);
     const opt_node_params *p = &x->node->p;
     const int64_t d = p->attention.head_dim, d_v = p->attention.head_dim_v,
                   window = p->attention.window;
-    const int64_t head = tile / job->n_tiles, t0 = tile % job->n_tiles * QUERY_TILE;
+    const int64_t at = tile - part->first;
+    const int64_t head = at / part->n_token_tiles, t0 = at % part->n_token_tiles * QUERY_TILE;
     const int64_t head_kv = head / (p->attention.n_heads / p->attention.n_heads_kv);
-    const int64_t t_end = opt_min_i64(job->run->n_tokens, t0 + QUERY_TILE);
+    const int64_t t_end = opt_min_i64(part->part.n, t0 + QUERY_TILE);
     int64_t n = 0;
     for (int64_t t = t0; t < t_end; t += n) {
-        const int64_t end = job->run->pos0 + t + 1;
+        const int64_t row = part->part.row + t;
+        const int64_t end = part->part.pos0 + t + 1;
         const int64_t begin = window > 0 ? opt_max_i64(0, end - window) : 0;
         /* Tokens whose windows begin together share keys and values. */
         n = window > 0 ? opt_min_i64(t_end - t, opt_max_i64(1, window - end + 1)) : t_end - t;
         const opt_queries queries = {.n = n,
-                                     .q = opt_exec_in(x, 0, job->run) + t * x->in_width[0] +
+                                     .q = opt_exec_in(x, 0, job->run) + row * x->in_width[0] +
                                           head * d,
-                                     .out = x->out + t * x->node->width + head * d_v,
+                                     .out = x->out + row * x->node->width + head * d_v,
                                      .q_stride = x->in_width[0],
                                      .out_stride = x->node->width,
                                      .n_keys = end - begin,
                                      .n_more = 1,
                                      .scores = opt_exec_scratch(job->s, worker)};
-        opt_cache_attend(job->cache, opt_exec_kern(job->s), head_kv, begin, &queries,
+        opt_cache_attend(part->cache, opt_exec_kern(job->s), head_kv, begin, &queries,
                          p->attention.scale);
     }
     return OPT_OK;
 }
 
 static opt_status forward(opt_session *s, opt_exec_node *x, int n, const opt_run *run) {
-    const opt_cache *cache = opt_exec_cache(s, x->node->p.attention.cache);
-    attention_job job = {.x = x, .cache = cache, .s = s, .run = run};
+    attention_job job = {.x = x, .s = s, .run = run};
     opt_status st = OPT_OK;
     (void)n; /* never joined */
-    job.n_tiles = opt_ceil_div(run->n_tokens, STORE_TILE);
-    if (job.n_tiles > 1) {
-        st = opt_exec_for(s, cache->n_heads * job.n_tiles, store_tile, &job);
+    cut(&job, STORE_TILE, x->node->p.attention.n_heads_kv);
+    if (run->n_tokens > STORE_TILE) {
+        st = opt_exec_for(s, job.n_tiles, store_tile, &job);
     } else { /* less work than waking the others */
-        for (int64_t head = 0; head < cache->n_heads; head++) {
-            st = store_tile(&job, head, 0);
+        for (int64_t tile = 0; tile < job.n_tiles; tile++) {
+            st = store_tile(&job, tile, 0);
         }
     }
     if (st != OPT_OK) {
         return st;
     }
-    job.n_tiles = opt_ceil_div(run->n_tokens, QUERY_TILE);
-    return opt_exec_for(s, x->node->p.attention.n_heads * job.n_tiles, query_tile, &job);
+    cut(&job, QUERY_TILE, x->node->p.attention.n_heads);
+    return opt_exec_for(s, job.n_tiles, query_tile, &job);
 }
 
 /* Some queries of one head: tokens t0 .. t0 + n - 1 and the keys that any of them sees. */

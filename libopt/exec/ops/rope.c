@@ -10,6 +10,7 @@ typedef struct rope_table {
     float *cos, *sin; /* [n_batch, n_rot / 2] */
     int64_t half;     /* n_rot / 2 */
     int64_t pos0, n;  /* what the rows stand for; n = 0: nothing yet */
+    uint64_t serial;  /* of the run that they were made for */
 } rope_table;
 
 static bool same_rope(const opt_node *a, const opt_node *b) {
@@ -81,8 +82,9 @@ static opt_status table_tile(void *user, int64_t tile, int worker) {
     (void)worker;
     const int64_t end = opt_min_i64(job->run->n_tokens, (tile + 1) * job->tile);
     for (int64_t t = tile * job->tile; t < end; t++) {
+        const float pos = (float)opt_run_pos(job->run, t);
         for (int64_t i = 0; i < table->half; i++) {
-            const float angle = (float)(job->run->pos0 + t) * table->freq[i];
+            const float angle = pos * table->freq[i];
             table->cos[t * table->half + i] = (float)(cos((double)angle) * factor);
             table->sin[t * table->half + i] = (float)(sin((double)angle) * factor);
         }
@@ -92,7 +94,7 @@ static opt_status table_tile(void *user, int64_t tile, int worker) {
 
 static opt_status fill_table(opt_session *s, rope_job *job, rope_table *table) {
     const opt_run *run = job->run;
-    if (table->n >= run->n_tokens && table->pos0 == run->pos0) {
+    if (table->n >= run->n_tokens && table->pos0 == run->pos0 && table->serial == run->serial) {
         return OPT_OK;
     }
     table->n = 0;
@@ -101,6 +103,7 @@ static opt_status fill_table(opt_session *s, rope_job *job, rope_table *table) {
     const opt_status st = opt_exec_for(s, opt_ceil_div(run->n_tokens, job->tile), table_tile, job);
     if (st == OPT_OK) {
         table->pos0 = run->pos0;
+        table->serial = run->serial;
         table->n = run->n_tokens;
     }
     return st;
