@@ -126,6 +126,41 @@ OPT_MUST_USE opt_status opt_chat_say(opt_chat *chat, const char *text, size_t n,
 const char *opt_chat_format_name(const opt_chat *chat);
 void opt_chat_free(opt_chat *chat);
 
+/** Many requests at once. */
+typedef struct opt_batch_options {
+    const char *text; /**< [text_bytes] requests, one JSON object a line: see docs/REPORT.md */
+    size_t text_bytes;
+    const char *output; /**< file that the rows are appended to; rows of this job that it holds are
+                           kept. NULL: on_row gets them */
+    bool force;         /**< replace an output that holds something else */
+    int64_t n_parallel; /**< sequences at once, at most 64; 0: 8 */
+    int64_t max_tokens; /**< where a request does not say; 0: 128 */
+    opt_sampling sampling; /**< the same */
+    opt_bos bos;
+    bool ignore_eos;
+    const char *const *stops; /**< see opt_generate_options */
+    size_t n_stops;
+    opt_status (*on_row)(void *user, const char *row, size_t n); /**< with its line end */
+    void *user;
+} opt_batch_options;
+
+typedef struct opt_batch_result {
+    int64_t n_requests, n_failed; /**< failed: their rows say why */
+    int64_t n_resumed;            /**< rows that were there already */
+    int64_t n_same;               /**< requests that an earlier one makes, too: computed once */
+    int64_t n_prompt_tokens, n_generated, n_steps; /**< computed now; passes through the model */
+    double seconds;
+} opt_batch_result;
+
+/**
+ * Runs the requests; rows come in their order. A request that cannot be run gets a row that says
+ * why, and the others are run. A result does not depend on the other requests. After an
+ * interruption the same call goes on where the output ends. Errors: USAGE (the output holds other
+ * results, or another process writes into it), IO.
+ */
+OPT_MUST_USE opt_status opt_batch(opt_ctx *ctx, opt_runner *r, const opt_batch_options *options,
+                                  opt_batch_result *result);
+
 typedef enum opt_ppl_convention {
     OPT_PPL_FULL,     /**< consecutive windows of ctx tokens, tokens 1 .. ctx-1 of each scored */
     OPT_PPL_LLAMA_CPP /**< the same windows, only tokens ctx/2+1 .. ctx-1 scored; BOS replaces the

@@ -57,6 +57,7 @@ typedef struct opt_report {
     const char *chat_template; /**< of a conversation, with its turns [n_turns] */
     const opt_chat_turn *turns;
     size_t n_turns;
+    const opt_batch_result *batch;
     const opt_ppl_result *perplexity;
     const opt_compare_result *compare;
     const opt_bench_result *bench;

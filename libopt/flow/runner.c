@@ -3,6 +3,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/hash.h"
+#include "base/pool.h"
+
 double opt_flow_seconds(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -103,5 +106,56 @@ opt_status opt_runner_speculator(opt_runner *r, const opt_speculation *options,
         OPT_TRY(opt_speculator_new(r->ctx, session, r->opened.model->hp.n_vocab, sampling, out));
     }
 done:
+    return st;
+}
+
+typedef struct hash_job {
+    const opt_source *source;
+    uint64_t *sums; /* of each tensor */
+} hash_job;
+
+static opt_status hash_tensor(void *user, int64_t tile, int worker) {
+    const hash_job *job = user;
+    const opt_tensor *t = opt_source_tensor(job->source, tile);
+    (void)worker;
+    job->sums[tile] = opt_xxh3(t->data, t->bytes);
+    return OPT_OK;
+}
+
+/** Shapes and hyper-parameters, as text. */
+static opt_status describe(const opt_runner *r, opt_str *out) {
+    opt_status st = OPT_OK;
+    const opt_hparams *h = &r->opened.model->hp;
+    OPT_TRY(opt_str_printf(
+        r->ctx, out, "%lld %lld %lld %lld %lld %lld %lld %a %a %d %a %a %a %a %lld",
+        (long long)h->n_vocab, (long long)h->n_embd, (long long)h->n_ff, (long long)h->n_layers,
+        (long long)h->n_heads, (long long)h->n_heads_kv, (long long)h->head_dim, h->norm_eps,
+        h->rope_theta, (int)h->rope_scaling, h->rope_factor, h->rope_low_freq_factor,
+        h->rope_high_freq_factor, h->rope_original_ctx, (long long)h->sliding_window));
+    for (int64_t i = 0; i < opt_source_n_tensors(r->opened.source); i++) {
+        const opt_tensor *t = opt_source_tensor(r->opened.source, i);
+        OPT_TRY(opt_str_printf(r->ctx, out, "\n%s %s %zu", t->name, t->format->name, t->bytes));
+    }
+done:
+    return st;
+}
+
+opt_status opt_runner_fingerprint(opt_runner *r, uint64_t *out) {
+    opt_status st = OPT_OK;
+    opt_str text = {0};
+    hash_job job = {.source = r->opened.source};
+    const int64_t n = opt_source_n_tensors(job.source);
+    if (r->fingerprint == 0) {
+        job.sums = opt_alloc_array(r->ctx, (size_t)n, sizeof *job.sums);
+        OPT_TRY_PTR(job.sums);
+        OPT_TRY(opt_parallel_for(r->ctx, n, hash_tensor, &job));
+        OPT_TRY(describe(r, &text));
+        OPT_TRY(opt_str_append(r->ctx, &text, job.sums, (size_t)n * sizeof *job.sums));
+        r->fingerprint = opt_xxh3(text.data, text.len);
+    }
+    *out = r->fingerprint;
+done:
+    opt_str_free(r->ctx, &text);
+    opt_free(r->ctx, job.sums);
     return st;
 }

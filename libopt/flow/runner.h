@@ -12,6 +12,7 @@ struct opt_runner {
     opt_opened opened;
     opt_runner_options options;
     opt_session *session; /* NULL until a job needs one */
+    uint64_t fingerprint; /* 0 until it was asked for */
 };
 
 /**
@@ -31,6 +32,10 @@ OPT_MUST_USE opt_status opt_runner_tokenize(opt_runner *r, const char *text, siz
 OPT_MUST_USE opt_status opt_runner_speculator(opt_runner *r, const opt_speculation *options,
                                               const opt_sampling *sampling, int64_t n_ctx,
                                               opt_speculator **out);
+
+/** A number for the model's tensors and sizes: another one means another model. Reads all tensors
+ * once. */
+OPT_MUST_USE opt_status opt_runner_fingerprint(opt_runner *r, uint64_t *out);
 
 /** Wall-clock seconds since some point in the past. */
 double opt_flow_seconds(void);

@@ -185,6 +185,16 @@ static void put_chat(opt_jsonw *w, const opt_report *r) {
     opt_jsonw_end_array(w);
 }
 
+static void put_batch(opt_jsonw *w, const opt_batch_result *b) {
+    put_i64(w, "requests", b->n_requests);
+    put_i64(w, "failed", b->n_failed);
+    put_i64(w, "resumed", b->n_resumed);
+    put_i64(w, "same", b->n_same);
+    put_i64(w, "prompt_tokens", b->n_prompt_tokens);
+    put_i64(w, "generated_tokens", b->n_generated);
+    put_i64(w, "passes", b->n_steps);
+}
+
 static void put_perplexity(opt_jsonw *w, const opt_ppl_result *p) {
     put_str(w, "convention", p->convention == OPT_PPL_FULL ? "full" : "llama.cpp");
     put_i64(w, "context", p->ctx);
@@ -340,7 +350,7 @@ static void put_result(opt_jsonw *w, const opt_report *r, const opt_json *inspec
         return;
     }
     if (r->quantize == NULL && r->generate == NULL && r->perplexity == NULL && r->compare == NULL &&
-        r->bench == NULL && r->chat_template == NULL) {
+        r->bench == NULL && r->chat_template == NULL && r->batch == NULL) {
         opt_jsonw_null(w);
         return;
     }
@@ -351,6 +361,8 @@ static void put_result(opt_jsonw *w, const opt_report *r, const opt_json *inspec
         put_generate(w, r);
     } else if (r->chat_template != NULL) {
         put_chat(w, r);
+    } else if (r->batch != NULL) {
+        put_batch(w, r->batch);
     } else if (r->perplexity != NULL) {
         put_perplexity(w, r->perplexity);
     } else if (r->compare != NULL) {

@@ -154,18 +154,6 @@ static opt_status prime_detok(opt_ctx *ctx, const opt_generate_job *job, opt_det
     return st;
 }
 
-/** The state of one run. */
-typedef struct loop {
-    opt_ctx *ctx;
-    opt_generate_job *job;
-    opt_generate_outcome *out;
-    opt_str piece, text;
-    opt_detok detok;
-    int64_t n_generated;
-    bool stopped; /* at a stop text */
-    bool ended;
-} loop;
-
 /** Room for all tokens and guesses, so that the loop need not grow it. */
 static opt_status reserve_tokens(opt_ctx *ctx, opt_generate_job *job) {
     opt_status st = OPT_OK;
@@ -187,7 +175,7 @@ done:
 
 /** Takes the next token of the text; l->ended with the reason when there is nothing more to come.
  */
-static opt_status take_token(loop *l, int32_t token) {
+opt_status opt_generation_take(opt_generation *l, int32_t token) {
     opt_status st = OPT_OK;
     opt_generate_job *job = l->job;
     OPT_TRY(opt_check_cancel(l->ctx));
@@ -212,7 +200,7 @@ done:
 }
 
 /** Runs the last token and guesses of the next ones through the model, and takes what comes out. */
-static opt_status next_tokens(loop *l) {
+static opt_status next_tokens(opt_generation *l) {
     opt_status st = OPT_OK;
     opt_generate_job *job = l->job;
     opt_tokens *t = job->tokens;
@@ -235,17 +223,17 @@ static opt_status next_tokens(loop *l) {
     l->out->n_guessed += p.n_guessed;
     l->out->n_right += p.n_right;
     for (int64_t i = 0; i < p.n_right && !l->ended; i++) {
-        OPT_TRY(take_token(l, t->ids[n + i])); /* stands there already */
+        OPT_TRY(opt_generation_take(l, t->ids[n + i])); /* stands there already */
     }
     if (!l->ended) {
-        OPT_TRY(take_token(l, p.token));
+        OPT_TRY(opt_generation_take(l, p.token));
     }
 done:
     return st;
 }
 
 /** Reads the prompt and takes the first token. */
-static opt_status read_prompt(loop *l) {
+static opt_status read_prompt(opt_generation *l) {
     opt_status st = OPT_OK;
     opt_generate_job *job = l->job;
     const int64_t past = opt_session_n_past(job->session), n = (int64_t)job->tokens->n;
@@ -255,18 +243,40 @@ static opt_status read_prompt(loop *l) {
     OPT_TRY(
         opt_session_eval(job->session, job->tokens->ids + past, n - past, n - past - 1, pick, &p));
     l->out->prompt_seconds = now_seconds() - start;
-    OPT_TRY(take_token(l, p.token));
+    OPT_TRY(opt_generation_take(l, p.token));
 done:
     return st;
 }
 
+opt_status opt_generation_begin(opt_ctx *ctx, opt_generate_job *job, opt_generate_outcome *out,
+                                opt_generation *g) {
+    opt_status st = OPT_OK;
+    *g = (opt_generation){.ctx = ctx, .job = job, .out = out};
+    *out = (opt_generate_outcome){.stop_reason = "length"};
+    OPT_TRY(reserve_tokens(ctx, job));
+    OPT_TRY(prime_detok(ctx, job, &g->detok, &g->piece));
+done:
+    return st;
+}
+
+opt_status opt_generation_finish(opt_generation *g) {
+    return !g->stopped && g->job->tokenizer != NULL
+               ? show_rest(g->ctx, g->job, &g->detok, &g->piece, &g->text)
+               : OPT_OK;
+}
+
+void opt_generation_free(opt_generation *g) {
+    if (g->ctx != NULL) {
+        opt_str_free(g->ctx, &g->piece);
+        opt_str_free(g->ctx, &g->text);
+    }
+}
+
 opt_status opt_generate_run(opt_ctx *ctx, opt_generate_job *job, opt_generate_outcome *out) {
     opt_status st = OPT_OK;
-    loop l = {.ctx = ctx, .job = job, .out = out};
-    *out = (opt_generate_outcome){.stop_reason = "length"};
+    opt_generation l = {0};
     const double start = now_seconds();
-    OPT_TRY(reserve_tokens(ctx, job));
-    OPT_TRY(prime_detok(ctx, job, &l.detok, &l.piece));
+    OPT_TRY(opt_generation_begin(ctx, job, out, &l));
     OPT_TRY(read_prompt(&l));
     while (!l.ended) {
         if (opt_session_n_past(job->session) == opt_session_n_ctx(job->session)) {
@@ -275,12 +285,9 @@ opt_status opt_generate_run(opt_ctx *ctx, opt_generate_job *job, opt_generate_ou
         }
         OPT_TRY(next_tokens(&l));
     }
-    if (!l.stopped && job->tokenizer != NULL) {
-        OPT_TRY(show_rest(ctx, job, &l.detok, &l.piece, &l.text));
-    }
+    OPT_TRY(opt_generation_finish(&l));
     out->generate_seconds = now_seconds() - start - out->prompt_seconds;
 done:
-    opt_str_free(ctx, &l.piece);
-    opt_str_free(ctx, &l.text);
+    opt_generation_free(&l);
     return st;
 }

@@ -49,6 +49,28 @@ typedef struct opt_generate_outcome {
     int64_t n_passes;           /* through the model, the prompt's not counted */
 } opt_generate_outcome;
 
+/** The part of a run that turns tokens into text and decides when it ends. */
+typedef struct opt_generation {
+    opt_ctx *ctx;
+    opt_generate_job *job;
+    opt_generate_outcome *out;
+    opt_str piece, text;
+    opt_detok detok;
+    int64_t n_generated;
+    bool stopped; /* at a stop text */
+    bool ended;   /* for the reason in `out` */
+} opt_generation;
+
+/** Before the first token: the prompt stands in job->tokens; room for the others is made. Of the
+ * job's session only the size of its context counts. */
+OPT_MUST_USE opt_status opt_generation_begin(opt_ctx *ctx, opt_generate_job *job,
+                                             opt_generate_outcome *out, opt_generation *g);
+/** Takes the next token; g->ended when there is nothing more to come. */
+OPT_MUST_USE opt_status opt_generation_take(opt_generation *g, int32_t token);
+/** Gives the text that waited for more. */
+OPT_MUST_USE opt_status opt_generation_finish(opt_generation *g);
+void opt_generation_free(opt_generation *g);
+
 /**
  * Runs the loop. The tokenizer may be NULL: then nothing is printed and no token ends the text.
  * When it ends the cache holds all tokens but the last ones, of which the model has not been asked

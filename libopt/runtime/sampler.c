@@ -18,10 +18,9 @@ struct opt_sampler {
     opt_sampling o;
     int64_t n_vocab;
     uint64_t key;
-    candidate *heap;      /* [n_vocab] */
-    double *weights;      /* [n_vocab] */
-    int32_t *counts;      /* [n_vocab], all 0 between calls; NULL: no penalties */
-    opt_logit_bias *bias; /* [o.n_bias] */
+    candidate *heap; /* [n_vocab] */
+    double *weights; /* [n_vocab] */
+    int32_t *counts; /* [n_vocab], all 0 between calls; NULL: no penalties */
 };
 
 static opt_status check_options(opt_ctx *ctx, const opt_sampling *o, int64_t n_vocab) {
@@ -55,14 +54,9 @@ static bool has_penalties(const opt_sampling *o) {
     return o->repetition_penalty != 1 || o->presence_penalty != 0 || o->frequency_penalty != 0;
 }
 
-opt_status opt_sampler_new(opt_ctx *ctx, const opt_sampling *options, int64_t n_vocab,
-                           opt_sampler **out) {
+opt_status opt_sampler_set(opt_sampler *s, const opt_sampling *options) {
     opt_status st = OPT_OK;
-    opt_sampler *s = NULL;
-    OPT_TRY(check_options(ctx, options, n_vocab));
-    s = opt_alloc_zero(ctx, sizeof *s);
-    OPT_TRY_PTR(s);
-    s->ctx = ctx;
+    OPT_TRY(check_options(s->ctx, options, s->n_vocab));
     s->o = *options;
     if (s->o.repetition_penalty == 0) {
         s->o.repetition_penalty = 1;
@@ -73,21 +67,27 @@ opt_status opt_sampler_new(opt_ctx *ctx, const opt_sampling *options, int64_t n_
     if (s->o.top_p == 0) {
         s->o.top_p = 1;
     }
-    s->n_vocab = n_vocab;
     s->key = opt_rng_key(options->seed, "generate", "sample");
+    if (has_penalties(&s->o) && s->counts == NULL) {
+        s->counts = opt_alloc_zero(s->ctx, (size_t)s->n_vocab * sizeof *s->counts);
+        OPT_TRY_PTR(s->counts);
+    }
+done:
+    return st;
+}
+
+opt_status opt_sampler_new(opt_ctx *ctx, const opt_sampling *options, int64_t n_vocab,
+                           opt_sampler **out) {
+    opt_status st = OPT_OK;
+    opt_sampler *s = opt_alloc_zero(ctx, sizeof *s);
+    OPT_TRY_PTR(s);
+    s->ctx = ctx;
+    s->n_vocab = n_vocab;
+    OPT_TRY(opt_sampler_set(s, options));
     s->heap = opt_alloc_array(ctx, (size_t)n_vocab, sizeof *s->heap);
     OPT_TRY_PTR(s->heap);
     s->weights = opt_alloc_array(ctx, (size_t)n_vocab, sizeof *s->weights);
     OPT_TRY_PTR(s->weights);
-    if (has_penalties(&s->o)) {
-        s->counts = opt_alloc_zero(ctx, (size_t)n_vocab * sizeof *s->counts);
-        OPT_TRY_PTR(s->counts);
-    }
-    s->bias = opt_alloc_array(ctx, options->n_bias, sizeof *s->bias);
-    OPT_TRY_PTR(s->bias);
-    if (options->n_bias > 0) {
-        memcpy(s->bias, options->bias, options->n_bias * sizeof *s->bias);
-    }
     *out = s;
     s = NULL;
 done:
@@ -100,7 +100,6 @@ void opt_sampler_free(opt_sampler *s) {
         opt_free(s->ctx, s->heap);
         opt_free(s->ctx, s->weights);
         opt_free(s->ctx, s->counts);
-        opt_free(s->ctx, s->bias);
         opt_free(s->ctx, s);
     }
 }
@@ -136,9 +135,9 @@ static void adjust_logits(opt_sampler *s, const int32_t *ids, int64_t n) {
     const float r = (float)s->o.repetition_penalty;
     const float presence = (float)s->o.presence_penalty, frequency = (float)s->o.frequency_penalty;
     for (size_t i = 0; i < s->o.n_bias; i++) {
-        s->heap[s->bias[i].id].logit += s->bias[i].bias;
+        s->heap[s->o.bias[i].id].logit += s->o.bias[i].bias;
     }
-    const int64_t first = s->counts != NULL ? opt_max_i64(0, n - s->o.repetition_window) : n;
+    const int64_t first = has_penalties(&s->o) ? opt_max_i64(0, n - s->o.repetition_window) : n;
     for (int64_t i = first; i < n; i++) {
         if (ids[i] >= 0 && ids[i] < s->n_vocab) {
             s->counts[ids[i]]++;

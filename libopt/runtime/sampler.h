@@ -15,6 +15,8 @@ typedef struct opt_sampler opt_sampler;
  * is not above 0). */
 OPT_MUST_USE opt_status opt_sampler_new(opt_ctx *ctx, const opt_sampling *options, int64_t n_vocab,
                                         opt_sampler **out);
+/** Other options for the next picks; checked as by opt_sampler_new. The bias is borrowed. */
+OPT_MUST_USE opt_status opt_sampler_set(opt_sampler *s, const opt_sampling *options);
 void opt_sampler_free(opt_sampler *s);
 
 /**

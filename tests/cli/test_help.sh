@@ -5,13 +5,14 @@ mkdir models
 ln -s "$source/testdata/stories260K" models/SmolLM2
 head -c 6000 tinystories.txt >wiki.txt
 echo 'Once upon a time' >prompt.txt
+echo '{"id": 1, "prompt": "Once upon a time"}' >requests.jsonl
 quantize models/SmolLM2 -o smol-q4_0.gguf --format q4_0 -q || exit 1
 quantize models/SmolLM2 -o smol-int4.gguf --format int4_g64 -q || exit 1
 cp smol-q4_0.gguf smol.gguf
 
 examples() { sed -n '/^Examples:/,/^$/p' | grep '^  ' | sed 's/^  //'; }
 
-for tool in quantize pack "infer-run" "infer-run generate" "infer-run chat" "infer-run perplexity" "infer-run compare" \
+for tool in quantize pack "infer-run" "infer-run generate" "infer-run chat" "infer-run batch" "infer-run perplexity" "infer-run compare" \
     "infer-run inspect" "infer-run bench"; do
     # shellcheck disable=SC2086
     expect 0 $tool --help

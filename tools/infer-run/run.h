@@ -17,7 +17,10 @@ typedef struct settings {
     int64_t n_windows, max_tokens, seed, top_k, repeat_window;
     double temp, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
     cli_list bias;
-    bool lookup;
+    bool lookup, force;
+    const char *output;
+    int64_t n_parallel;
+    opt_batch_result batch;
     const char *draft, *chat_template, *system;
     cli_list stops;
     bool ignore_eos, special, echo, verify;
@@ -126,7 +129,7 @@ opt_status run_fill_speculation(cli_job *job, settings *s, opt_speculation *o);
 void run_print_speed(const cli_job *job, const opt_generate_result *g);
 
 /** The commands, each with its table of options. */
-extern const cli_command run_generate_command, run_chat_command, run_perplexity_command,
-    run_compare_command, run_inspect_command, run_bench_command;
+extern const cli_command run_generate_command, run_chat_command, run_batch_command,
+    run_perplexity_command, run_compare_command, run_inspect_command, run_bench_command;
 
 #endif
