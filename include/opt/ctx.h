@@ -82,6 +82,8 @@ const char *opt_ctx_features(const opt_ctx *ctx);
 
 /** Highest number of bytes of anonymous memory that the library held at once. */
 uint64_t opt_ctx_peak_memory(const opt_ctx *ctx);
+/** What it holds now. */
+uint64_t opt_ctx_memory(const opt_ctx *ctx);
 
 /** Version of the library, such as "0.1.0". */
 const char *opt_version(void);

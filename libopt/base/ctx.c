@@ -91,6 +91,7 @@ uint64_t opt_ctx_seed(const opt_ctx *ctx) { return ctx->options.seed; }
 
 uint64_t opt_ctx_max_memory(const opt_ctx *ctx) { return ctx->options.max_memory; }
 
+uint64_t opt_ctx_memory(const opt_ctx *ctx) { return atomic_load(&ctx->mem_bytes); }
 uint64_t opt_ctx_peak_memory(const opt_ctx *ctx) { return atomic_load(&ctx->mem_peak); }
 
 static void *find_attachment(const opt_ctx *ctx, const void *key) {

@@ -4,13 +4,15 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/spill.h"
 
 struct opt_stream {
     opt_ctx *ctx;
     const opt_model *model;
     const opt_corpus *corpus;
     int64_t width;
-    float *rows; /* [n_windows, n_ctx, width] */
+    float *rows;      /* [n_windows, n_ctx, width]; [n_ctx, width] where the rest is in a file */
+    opt_spill *spill; /* NULL: all in memory */
     opt_feed feed;
     const char *step; /* for progress */
 };
@@ -25,8 +27,28 @@ typedef struct collector {
     opt_gram_scratch scratch;
 } collector;
 
+static size_t window_bytes(const opt_stream *s) {
+    return (size_t)(s->corpus->n_ctx * s->width) * sizeof *s->rows;
+}
+
+/* Activations of window w: where they are, or read from the file. */
+static opt_status load_window(opt_stream *s, int64_t w, float **out) {
+    if (s->spill == NULL) {
+        *out = s->rows + w * s->corpus->n_ctx * s->width;
+        return OPT_OK;
+    }
+    *out = s->rows;
+    return opt_spill_read(s->spill, (uint64_t)w * window_bytes(s), s->rows, window_bytes(s));
+}
+
+static opt_status store_window(opt_stream *s, int64_t w) {
+    return s->spill == NULL
+               ? OPT_OK
+               : opt_spill_write(s->spill, (uint64_t)w * window_bytes(s), s->rows, window_bytes(s));
+}
+
 opt_status opt_stream_new(opt_ctx *ctx, const opt_model *model, const opt_corpus *corpus,
-                          opt_stream **out) {
+                          const char *spill, opt_stream **out) {
     opt_status st = OPT_OK;
     opt_stream *s = opt_alloc_zero(ctx, sizeof *s);
     OPT_TRY_PTR(s);
@@ -42,6 +64,10 @@ opt_status opt_stream_new(opt_ctx *ctx, const opt_model *model, const opt_corpus
     OPT_REQUIRE(opt_mul_dims(dims, 3, &n), ctx, OPT_ERR_MEMORY, model->name,
                 "the activations of %" PRId64 " windows do not fit in the address space",
                 corpus->n_windows);
+    if (spill != NULL) {
+        OPT_TRY(opt_spill_new(ctx, spill, (uint64_t)n * sizeof *s->rows, &s->spill));
+        n = corpus->n_ctx * s->width;
+    }
     OPT_TRY_PTR(s->rows = opt_alloc_array(ctx, (size_t)n, sizeof *s->rows));
     *out = s;
     s = NULL;
@@ -52,6 +78,7 @@ done:
 
 void opt_stream_free(opt_stream *s) {
     if (s != NULL) {
+        opt_spill_free(s->spill);
         opt_free(s->ctx, s->rows);
         opt_free(s->ctx, s);
     }
@@ -73,11 +100,15 @@ static opt_status run_windows(opt_stream *s, opt_session *session, bool keep) {
     opt_status st = OPT_OK;
     const int64_t n_ctx = s->corpus->n_ctx;
     for (int64_t w = 0; w < s->corpus->n_windows; w++) {
-        store_job job = {s->rows + w * n_ctx * s->width, s->width};
+        store_job job = {NULL, s->width};
+        OPT_TRY(load_window(s, w, &job.rows));
         s->feed.rows = job.rows;
         opt_session_truncate(session, 0);
         OPT_TRY(opt_session_eval(session, s->corpus->tokens + w * n_ctx, n_ctx, keep ? 0 : n_ctx,
                                  keep ? store : NULL, &job));
+        if (keep) {
+            OPT_TRY(store_window(s, w));
+        }
     }
 done:
     return st;
@@ -204,19 +235,40 @@ opt_status opt_stream_collect_advance(opt_stream *s, int unit, const bool *wante
     return collect(s, unit, -1, true, wanted, grams);
 }
 
-uint64_t opt_stream_bytes(const opt_model *model, int64_t n_windows, int64_t n_ctx, int n_threads) {
-    uint64_t widest = 0, sum = 0, rows = 0;
-    for (int i = 0; i < model->n_nodes; i++) {
-        const uint64_t width = (uint64_t)model->nodes[i].width;
-        if (model->nodes[i].unit < 0) {
-            rows = width;
-        } else if (model->nodes[i].unit == 0) {
-            widest = width > widest ? width : widest;
-            sum += width;
+uint64_t opt_stream_bytes(const opt_model *model, int64_t n_windows, int64_t n_ctx, bool spills) {
+    const int embedding = opt_model_unit_end(model, -1);
+    const uint64_t width = embedding >= 0 ? (uint64_t)model->nodes[embedding].width : 0;
+    const uint64_t in_memory = spills ? 1 : (uint64_t)n_windows;
+    return (uint64_t)n_ctx *
+               (in_memory * width * sizeof(float) + (uint64_t)n_windows * sizeof(int32_t)) +
+           sizeof(opt_stream);
+}
+
+opt_status opt_stream_run_bytes(opt_ctx *ctx, const opt_model *model, int unit, const bool *wanted,
+                                int64_t n_ctx, uint64_t *out) {
+    opt_status st = OPT_OK;
+    opt_model *cut = NULL;
+    opt_session *session = NULL;
+    const opt_corpus corpus = {.n_ctx = n_ctx};
+    opt_stream s = {.ctx = ctx, .model = model, .corpus = &corpus};
+    const int last = wanted != NULL ? last_wanted(model, unit, wanted) : -1;
+    int64_t max_n = 0;
+    *out = 0;
+    if (wanted != NULL && last < 0) {
+        return OPT_OK;
+    }
+    const uint64_t before = opt_ctx_memory(ctx);
+    OPT_TRY(open_cut(&s, unit, last, NULL, &cut, &session));
+    *out = opt_ctx_memory(ctx) - before;
+    for (int i = 0; wanted != NULL && i < model->n_nodes; i++) {
+        const opt_node *node = &model->nodes[i];
+        if (node->unit == unit && node->op == &opt_op_linear && wanted[node->weights[0]]) {
+            max_n = opt_max_i64(max_n, opt_node_in_width(model, node, 0));
         }
     }
-    /* Activations of one window: at most every output of a block at once. */
-    return (uint64_t)n_windows * (uint64_t)n_ctx * (rows * sizeof(float) + sizeof(int32_t)) +
-           (uint64_t)n_ctx * sum * sizeof(float) +
-           opt_gram_scratch_bytes((int64_t)widest, n_ctx, n_threads);
+    *out += opt_gram_scratch_bytes(max_n, n_ctx, opt_ctx_n_threads(ctx));
+done:
+    opt_session_free(session);
+    opt_model_free(cut);
+    return st;
 }

@@ -12,10 +12,14 @@
 
 typedef struct opt_stream opt_stream;
 
-/** Reserves activations for the windows (borrowed, must outlive the stream). Errors: MEMORY;
- * UNSUPPORTED for a model without an embedding before its blocks. */
+/**
+ * Reserves activations for the windows (borrowed, must outlive the stream): in memory, or with
+ * `spill` (a directory) all but one window in a file there. Errors: MEMORY; IO; UNSUPPORTED for a
+ * model without an embedding before its blocks.
+ */
 OPT_MUST_USE opt_status opt_stream_new(opt_ctx *ctx, const opt_model *model,
-                                       const opt_corpus *corpus, opt_stream **out);
+                                       const opt_corpus *corpus, const char *spill,
+                                       opt_stream **out);
 void opt_stream_free(opt_stream *s);
 
 /**
@@ -38,7 +42,11 @@ OPT_MUST_USE opt_status opt_stream_collect(opt_stream *s, int unit, const bool *
 OPT_MUST_USE opt_status opt_stream_collect_advance(opt_stream *s, int unit, const bool *wanted,
                                                    opt_gram *grams);
 
-/** Bytes that a stream and the runs of its largest unit hold: predicted from the shapes. */
-uint64_t opt_stream_bytes(const opt_model *model, int64_t n_windows, int64_t n_ctx, int n_threads);
+/** Bytes that a stream holds between runs: exactly. */
+uint64_t opt_stream_bytes(const opt_model *model, int64_t n_windows, int64_t n_ctx, bool spills);
+/** Bytes that a run of a unit takes, whole or (wanted not NULL) for its matrices; without the
+ * matrices themselves. Builds the session and frees it again. */
+OPT_MUST_USE opt_status opt_stream_run_bytes(opt_ctx *ctx, const opt_model *model, int unit,
+                                             const bool *wanted, int64_t n_ctx, uint64_t *out);
 
 #endif

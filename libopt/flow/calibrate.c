@@ -12,8 +12,9 @@ struct opt_calibration {
     opt_plan *plan;
     opt_corpus corpus;
     opt_stream *stream;
-    bool one_pass;
-    opt_workdir *work; /* NULL: nothing is saved */
+    bool one_pass, spills;
+    opt_workdir *work; /* NULL before opt_calibration_begin */
+    bool saves;        /* finished stages go there */
     bool restored;     /* the stage was saved by an earlier run */
     int stage;         /* that was entered last */
     int stream_stage;  /* whose inputs the stream holds; -1: the embedding has not run */
@@ -48,7 +49,7 @@ bool opt_calibrates(const opt_plan_tensor *t) {
 }
 
 /* Whether later units must see a tensor as it was written and not as the source has it. */
-static bool keeps(const opt_plan_tensor *t) {
+bool opt_calibration_keeps(const opt_plan_tensor *t) {
     return t->action != OPT_ACTION_COPY && t->weight->n_dims == 2 &&
            (t->weight->role == OPT_ROLE_LINEAR || t->weight->role == OPT_ROLE_EMBEDDING ||
             t->weight->role == OPT_ROLE_HEAD) &&
@@ -101,7 +102,7 @@ opt_status opt_calibration_new(opt_plan *plan, const opt_tokenizer *tokenizer,
                 (long long)n_ctx, (long long)n_train);
     OPT_TRY(alloc_tables(c));
     OPT_TRY(opt_corpus_read(ctx, tokenizer, &options->text, &c->corpus));
-    OPT_TRY(opt_stream_new(ctx, plan->model, &c->corpus, &c->stream));
+    c->spills = options->spills;
     *out = c;
     c = NULL;
 done:
@@ -152,7 +153,7 @@ static opt_status reserve_kept(opt_calibration *c, int stage) {
     const opt_model *m = c->plan->model;
     for (int i = 0; i < m->n_weights; i++) {
         const opt_plan_tensor *t = c->planned[i];
-        if (t == NULL || t->stage != stage || !keeps(t)) {
+        if (t == NULL || t->stage != stage || !opt_calibration_keeps(t)) {
             continue;
         }
         opt_tensor *k = &c->kept[i];
@@ -235,6 +236,11 @@ done:
     return st;
 }
 
+/* Where activations go that are not to be in memory, or NULL. */
+static const char *spill_dir(const opt_calibration *c) {
+    return c->spills ? opt_workdir_path(c->work) : NULL;
+}
+
 /* Evenly spaced windows of the text; free it with opt_corpus_free. */
 static opt_status thin_out(opt_calibration *c, opt_corpus *out) {
     opt_status st = OPT_OK;
@@ -261,7 +267,7 @@ static opt_status collect_early(opt_calibration *c) {
     opt_stream *stream = NULL;
     const int n_units = c->plan->model->n_units;
     OPT_TRY(thin_out(c, &corpus));
-    OPT_TRY(opt_stream_new(c->ctx, c->plan->model, &corpus, &stream));
+    OPT_TRY(opt_stream_new(c->ctx, c->plan->model, &corpus, spill_dir(c), &stream));
     for (int unit = -1; unit < n_units; unit++) {
         OPT_TRY(opt_stream_advance(stream, unit, NULL));
     }
@@ -321,13 +327,15 @@ done:
 }
 
 opt_status opt_calibration_begin(opt_calibration *c, const char *output, int sweeps, bool fresh) {
+    opt_status st = OPT_OK;
     char options[64];
     (void)snprintf(options, sizeof options, "%d sweeps, %s", sweeps,
                    c->one_pass ? "one pass" : "block by block");
-    if (c->transforms != NULL) { /* what they did to vectors is not among what is saved */
-        return OPT_OK;
-    }
-    return opt_resume_open(c->plan, &c->corpus, options, output, fresh, &c->work);
+    OPT_TRY(opt_resume_open(c->plan, &c->corpus, options, output, fresh, &c->work));
+    OPT_TRY(opt_stream_new(c->ctx, c->plan->model, &c->corpus, spill_dir(c), &c->stream));
+    c->saves = c->transforms == NULL; /* what they did to vectors is not among what is saved */
+done:
+    return st;
 }
 
 static opt_stage_state state_of(const opt_calibration *c, opt_plan_sums *sums) {
@@ -336,7 +344,7 @@ static opt_stage_state state_of(const opt_calibration *c, opt_plan_sums *sums) {
 
 opt_status opt_calibration_leave(opt_calibration *c, opt_plan_sums *sums) {
     const opt_stage_state state = state_of(c, sums);
-    return c->work != NULL && !c->restored ? opt_resume_save(c->work, &state) : OPT_OK;
+    return c->saves && !c->restored ? opt_resume_save(c->work, &state) : OPT_OK;
 }
 
 void opt_calibration_finish(opt_calibration *c) {
@@ -361,10 +369,10 @@ opt_status opt_calibration_enter(opt_calibration *c, int stage, opt_plan_sums *s
     OPT_TRY(advance_to(c, stage));
     free_kept(c);
     OPT_TRY(opt_transforms_enter(c->transforms, stage));
-    if (!c->one_pass || c->work != NULL) {
+    if (!c->one_pass || c->saves) {
         OPT_TRY(reserve_kept(c, stage));
     }
-    if (c->work != NULL) {
+    if (c->saves) {
         const opt_stage_state state = state_of(c, sums);
         OPT_TRY(opt_resume_load(c->work, &state, &c->restored));
     }
@@ -403,75 +411,4 @@ bool opt_calibration_take(const opt_calibration *c, int64_t i, int64_t row0, int
                t->row_bytes);
     }
     return k != NULL;
-}
-
-/* What the tensors of one stage, or its Hessians, take. */
-typedef struct stage_bytes {
-    uint64_t kept, hessians, grams, scratch;
-} stage_bytes;
-
-/* Whether a node feeds a calibrated tensor of a stage, and one whose solver wants the factor. */
-static bool is_read(const opt_plan *plan, const opt_transforms *transforms, int stage, int node,
-                    bool *with_factor) {
-    const opt_model *m = plan->model;
-    bool read = false;
-    *with_factor = false;
-    for (int64_t i = 0; i < plan->n; i++) {
-        const opt_plan_tensor *t = &plan->tensors[i];
-        const bool solved = opt_calibrates(t);
-        if (t->stage != stage ||
-            !(solved || opt_transforms_wants(transforms, weight_index(plan, t)))) {
-            continue;
-        }
-        for (int j = node + 1; j < m->n_nodes; j++) {
-            if (m->nodes[j].op == &opt_op_linear && m->nodes[j].in[0] == node &&
-                m->nodes[j].weights[0] == weight_index(plan, t)) {
-                read = true;
-                *with_factor =
-                    *with_factor || (solved && (t->method->needs & OPT_NEEDS_HESSIAN) != 0);
-            }
-        }
-    }
-    return read;
-}
-
-static stage_bytes bytes_of_stage(const opt_plan *plan, const opt_transforms *transforms,
-                                  int stage) {
-    stage_bytes b = {0};
-    const opt_model *m = plan->model;
-    for (int64_t i = 0; i < plan->n; i++) {
-        const opt_plan_tensor *t = &plan->tensors[i];
-        if (t->stage == stage && keeps(t)) {
-            b.kept += (uint64_t)t->n_rows * t->row_bytes;
-        }
-    }
-    for (int node = 0; node < m->n_nodes; node++) { /* every input once */
-        bool with_factor;
-        if (is_read(plan, transforms, stage, node, &with_factor)) {
-            uint64_t kept, scratch;
-            opt_hessian_bytes(m->nodes[node].width, with_factor, &kept, &scratch);
-            b.hessians += kept;
-            b.grams += opt_gram_bytes(m->nodes[node].width);
-            b.scratch = scratch > b.scratch ? scratch : b.scratch;
-        }
-    }
-    return b;
-}
-
-uint64_t opt_calibration_bytes(const opt_plan *plan, const opt_calibration_options *options) {
-    const opt_model *m = plan->model;
-    const int stages[] = {-1, 0, m->n_units}; /* blocks are alike */
-    const int64_t n_windows = options->text.n_windows, n_ctx = options->text.n_ctx;
-    const int n_threads = opt_ctx_n_threads(plan->ctx);
-    uint64_t most = 0;
-    for (int i = 0; i < 3; i++) {
-        const stage_bytes b = bytes_of_stage(plan, options->transforms, stages[i]);
-        uint64_t sum = b.kept + b.grams + b.hessians + b.scratch;
-        if (stages[i] < 0 && b.grams > 0) {
-            sum += opt_stream_bytes(m, opt_min_i64(n_windows, OPT_CALIBRATION_EARLY_WINDOWS), n_ctx,
-                                    n_threads);
-        }
-        most = sum > most ? sum : most;
-    }
-    return most + opt_stream_bytes(m, n_windows, n_ctx, n_threads);
 }

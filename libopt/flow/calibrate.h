@@ -16,6 +16,7 @@
 typedef struct opt_calibration_options {
     opt_corpus_options text; /* n_paths 0: no calibration */
     double weights[OPT_CALIBRATION_MAX_FILES];
+    bool spills;   /* activations are in a file of the work directory, all but a window */
     bool one_pass; /* statistics of the float model: blocks do not see what was solved before */
     struct opt_transforms *transforms; /* flow/transforms.h; NULL: none. Borrowed */
 } opt_calibration_options;
@@ -40,7 +41,7 @@ typedef struct opt_calibration opt_calibration;
  * embedding, too), solved by a method that wants it. */
 bool opt_calibrates(const opt_plan_tensor *t);
 
-/** Reads the text and reserves the activations. Errors: IO, INPUT, MEMORY, USAGE, UNSUPPORTED. */
+/** Reads the text. Errors: IO, INPUT, MEMORY, USAGE, UNSUPPORTED. */
 OPT_MUST_USE opt_status opt_calibration_new(opt_plan *plan, const opt_tokenizer *tokenizer,
                                             const opt_calibration_options *options,
                                             opt_calibration **out);
@@ -48,7 +49,7 @@ void opt_calibration_free(opt_calibration *c);
 
 /**
  * Comes first: opens the work directory of `output` (flow/resume.h), from which a run that was
- * interrupted goes on; plan->kv must be there. Without this call nothing is saved.
+ * interrupted goes on, and reserves the activations; plan->kv must be there.
  */
 OPT_MUST_USE opt_status opt_calibration_begin(opt_calibration *c, const char *output, int sweeps,
                                               bool fresh);
@@ -73,7 +74,14 @@ const opt_hessian *opt_calibration_hessian(const opt_calibration *c, int64_t i);
 void opt_calibration_keep(opt_calibration *c, int64_t i, int64_t row0, int64_t n_rows,
                           const uint8_t *rows);
 
-/** Bytes that calibration holds at most. */
-uint64_t opt_calibration_bytes(const opt_plan *plan, const opt_calibration_options *options);
+/** Whether later stages must see a tensor as it was written and not as the source has it. */
+bool opt_calibration_keeps(const opt_plan_tensor *t);
+/**
+ * Bytes that calibration will hold at most, with options->spills as given (flow/calib_bytes.c).
+ * Runs nothing, but looks at the sizes of the files. Errors: IO; MEMORY.
+ */
+OPT_MUST_USE opt_status opt_calibration_bytes(const opt_plan *plan,
+                                              const opt_calibration_options *options,
+                                              uint64_t *out);
 
 #endif

@@ -22,6 +22,8 @@ enum { KEY_FORMAT, KEY_METHOD, KEY_WIDTH, N_KEYS };
 
 #define MAX_FORMAT_NAMES 96
 #define WIDTH_REFUSE 0U
+/* What a prediction of memory does not count one by one: file names, tables of pieces. */
+#define SMALL_BYTES (1 << 18)
 
 /** Everything that the decisions need. */
 typedef struct job {
@@ -417,7 +419,7 @@ static opt_status open_tokenizer(job *j) {
 static opt_status prepare(void *user) {
     job *j = user;
     opt_status st = OPT_OK;
-    if (j->plan->kv != NULL) { /* a budget has asked for the size of the header before */
+    if (j->plan->kv != NULL) { /* a budget or calibration wanted it early */
         return OPT_OK;
     }
     OPT_TRY(open_tokenizer(j));
@@ -659,23 +661,45 @@ done:
     return st;
 }
 
-/** What the job will hold at once beside the checkpoint's headers. */
-static uint64_t planned_bytes(const job *j) {
-    return opt_emit_bytes(j->plan) + opt_transforms_bytes(j->transforms, j->plan) +
-           (j->calib.text.n_paths > 0 ? opt_calibration_bytes(j->plan, &j->calib) : 0);
+/**
+ * The most memory that the run will hold, what it holds now included. Activations go to a file if
+ * they do not fit under the limit.
+ */
+static opt_status predict_memory(job *j, uint64_t *out) {
+    opt_status st = OPT_OK;
+    const uint64_t limit = opt_ctx_max_memory(j->ctx), now = opt_ctx_memory(j->ctx);
+    uint64_t header = j->plan->file_bytes; /* the writer holds it whole */
+    for (int64_t i = 0; i < j->plan->n; i++) {
+        header -= (uint64_t)j->plan->tensors[i].n_rows * j->plan->tensors[i].row_bytes;
+    }
+    const uint64_t fixed = now + opt_emit_bytes(j->plan) +
+                           opt_transforms_bytes(j->transforms, j->plan) + header + SMALL_BYTES;
+    uint64_t calibration = 0;
+    if (j->calib.text.n_paths > 0) {
+        OPT_TRY(opt_calibration_bytes(j->plan, &j->calib, &calibration));
+        if (limit > 0 && fixed + calibration > limit) {
+            j->calib.spills = true;
+            OPT_TRY(opt_calibration_bytes(j->plan, &j->calib, &calibration));
+        }
+    }
+    *out = fixed + calibration;
+done:
+    return st;
 }
 
 static opt_status run_emit(job *j) {
     opt_status st = OPT_OK;
     const opt_quantize_options *o = j->options;
-    const uint64_t limit = opt_ctx_max_memory(j->ctx), need = planned_bytes(j);
-    OPT_REQUIRE(limit == 0 || need <= limit || j->calib.text.n_paths == 0, j->ctx, OPT_ERR_MEMORY,
-                "--max-memory",
-                "%llu bytes are needed (%lld windows of %lld tokens), %llu are allowed",
-                (unsigned long long)need, (long long)j->calib.text.n_windows,
-                (long long)j->calib.text.n_ctx, (unsigned long long)limit);
+    const uint64_t limit = opt_ctx_max_memory(j->ctx);
+    uint64_t need = 0;
     if (j->calib.text.n_paths > 0) {
-        OPT_TRY(open_tokenizer(j));
+        OPT_TRY(prepare(j));
+        OPT_TRY(predict_memory(j, &need));
+        OPT_REQUIRE(limit == 0 || need <= limit, j->ctx, OPT_ERR_MEMORY, "--max-memory",
+                    "%llu bytes are needed even with activations in a file (windows of %lld "
+                    "tokens), %llu are allowed",
+                    (unsigned long long)need, (long long)j->calib.text.n_ctx,
+                    (unsigned long long)limit);
         OPT_TRY(opt_calibration_new(j->plan, j->opened.tokenizer, &j->calib, &j->calibration));
     }
     const opt_emit_options emit = {
@@ -767,7 +791,13 @@ opt_status opt_quantize(opt_ctx *ctx, const opt_quantize_options *options,
     if (j.budget != NULL) {
         OPT_TRY(opt_budget_report(j.budget, j.plan, result));
     }
-    OPT_TRY(options->dry_run ? prepare(&j) : run_emit(&j));
+    uint64_t peak = 0;
+    if (options->dry_run) {
+        OPT_TRY(prepare(&j));
+        OPT_TRY(predict_memory(&j, &peak));
+    } else {
+        OPT_TRY(run_emit(&j));
+    }
     opt_plan_complete_result(j.plan, result);
     complete_transforms(&j, result);
     if (j.budget != NULL) {
@@ -776,7 +806,7 @@ opt_status opt_quantize(opt_ctx *ctx, const opt_quantize_options *options,
         }
         opt_budget_complete_report(j.budget, result);
     }
-    result->peak_memory = opt_ctx_peak_memory(ctx) + (options->dry_run ? planned_bytes(&j) : 0);
+    result->peak_memory = opt_ctx_peak_memory(ctx) > peak ? opt_ctx_peak_memory(ctx) : peak;
     result->seconds = opt_flow_seconds() - start;
     have_result = false; /* it is the caller's */
 done:

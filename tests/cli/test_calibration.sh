@@ -79,6 +79,23 @@ expect 0 quantize stories260K -o j.gguf -m gptq -f q4_0 --samples 8 --ctx 64 --c
 expect 0 quantize stories260K -o few.gguf -m gptq -f q4_0 --samples 1 --ctx 8 --calib a.txt
 check "few tokens are warned of" grep -q 'blk.0.attn_q.weight: 8 calibration tokens for 64 columns' err
 
+# Memory: predicted, and kept below a limit with activations in a file, to the same bytes.
+peak() { json_check - run.peak_memory_bytes; }
+long() { quantize stories260K --samples 200 --ctx 64 --calib tinystories.txt -m gptq -f q4_0 "$@"; }
+for variant in "" "--one-pass" "--max-memory 12M"; do
+    # shellcheck disable=SC2086
+    predicted=$(long $variant -o x.gguf -n --json -q | peak)
+    # shellcheck disable=SC2086
+    seen=$(long $variant -o m.gguf --force --json -q | peak)
+    check "memory $variant: $predicted predicted, $seen seen" \
+        awk "BEGIN {exit !($predicted > 0.9 * $seen && $predicted < 1.1 * $seen)}"
+    [ "$variant" = "" ] && unlimited=$seen && cp m.gguf unlimited.gguf
+done
+expect 0 long -o l.gguf --max-memory "$predicted" -q
+check "what is predicted suffices" cmp -s l.gguf m.gguf
+check "a limit changes no byte" cmp -s m.gguf unlimited.gguf
+check "a limit is kept ($seen of $unlimited)" test "$seen" -le $((12 * 1024 * 1024)) -a "$unlimited" -gt $((12 * 1024 * 1024))
+
 # What is refused.
 expect 2 quantize stories260K -o x.gguf -m gptq -f q4_0
 check "gptq without text" grep -q 'needs calibration text: --calib FILE' err

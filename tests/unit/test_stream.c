@@ -93,7 +93,7 @@ static void check_unit(opened *o, int unit, const opt_tensor *const *replaced) {
     for (int i = 0; i < o->model->n_weights; i++) {
         wanted[i] = o->model->weights[i].role == OPT_ROLE_LINEAR;
     }
-    assert_int_equal(opt_stream_new(o->ctx, o->model, &o->corpus, &s), OPT_OK);
+    assert_int_equal(opt_stream_new(o->ctx, o->model, &o->corpus, NULL, &s), OPT_OK);
     for (int u = -1; u < unit; u++) {
         assert_int_equal(opt_stream_advance(s, u, replaced), OPT_OK);
     }

@@ -1,0 +1,169 @@
+/* How much memory calibration will take: the sums of what is held at once in every phase. */
+#include <string.h>
+
+#include "base/file.h"
+#include "base/num.h"
+#include "flow/calibrate.h"
+#include "flow/transforms.h"
+
+/* One prediction. */
+typedef struct forecast {
+    const opt_plan *plan;
+    const opt_calibration_options *options;
+    int64_t n_windows;
+    bool *wanted; /* [n_weights] of the stage */
+    uint64_t most;
+} forecast;
+
+static void at_once(forecast *f, uint64_t bytes) { f->most = bytes > f->most ? bytes : f->most; }
+
+static int index_of(const forecast *f, const opt_plan_tensor *t) {
+    return (int)(t->weight - f->plan->model->weights);
+}
+
+/* Marks the tensors of a stage whose inputs are collected; returns the bytes of those that are
+ * kept. */
+static uint64_t mark(forecast *f, int stage, bool *any) {
+    uint64_t kept = 0;
+    *any = false;
+    memset(f->wanted, 0, (size_t)f->plan->model->n_weights * sizeof *f->wanted);
+    for (int64_t i = 0; i < f->plan->n; i++) {
+        const opt_plan_tensor *t = &f->plan->tensors[i];
+        if (t->stage == stage && opt_calibration_keeps(t)) {
+            kept += (uint64_t)t->n_rows * t->row_bytes;
+        }
+        if (t->stage == stage &&
+            (opt_calibrates(t) || opt_transforms_wants(f->options->transforms, index_of(f, t)))) {
+            f->wanted[index_of(f, t)] = true;
+            *any = true;
+        }
+    }
+    return kept;
+}
+
+/* Whether a node feeds a calibrated tensor, and one whose solver wants the factor. */
+static bool is_read(const forecast *f, int node, bool *with_factor) {
+    const opt_model *m = f->plan->model;
+    bool read = false;
+    *with_factor = false;
+    for (int64_t i = 0; i < f->plan->n; i++) {
+        const opt_plan_tensor *t = &f->plan->tensors[i];
+        for (int j = node + 1; f->wanted[index_of(f, t)] && j < m->n_nodes; j++) {
+            if (m->nodes[j].op == &opt_op_linear && m->nodes[j].in[0] == node &&
+                m->nodes[j].weights[0] == index_of(f, t)) {
+                read = true;
+                *with_factor = *with_factor ||
+                               (opt_calibrates(t) && (t->method->needs & OPT_NEEDS_HESSIAN) != 0);
+            }
+        }
+    }
+    return read;
+}
+
+/* Matrices of a stage: all Gram matrices while the text runs; then one after the other becomes a
+ * Hessian. `held` is there all the while; `run` beside the Gram matrices. */
+static void matrices(forecast *f, uint64_t held, uint64_t run) {
+    const opt_model *m = f->plan->model;
+    uint64_t grams = 0, hessians = 0;
+    bool with_factor;
+    for (int node = 0; node < m->n_nodes; node++) {
+        grams += is_read(f, node, &with_factor) ? opt_gram_bytes(m->nodes[node].width) : 0;
+    }
+    at_once(f, held + grams + run);
+    for (int node = 0; node < m->n_nodes; node++) {
+        if (is_read(f, node, &with_factor)) {
+            uint64_t kept, scratch;
+            opt_hessian_bytes(m->nodes[node].width, with_factor, &kept, &scratch);
+            hessians += kept;
+            at_once(f, held + grams + hessians + scratch);
+            grams -= opt_gram_bytes(m->nodes[node].width);
+        }
+    }
+    at_once(f, held + hessians);
+}
+
+/* The float model before a tied embedding is solved. */
+static opt_status early(forecast *f, uint64_t held) {
+    opt_status st = OPT_OK;
+    const opt_model *m = f->plan->model;
+    const int64_t n_ctx = f->options->text.n_ctx;
+    uint64_t run;
+    held += opt_stream_bytes(m, opt_min_i64(f->n_windows, OPT_CALIBRATION_EARLY_WINDOWS), n_ctx,
+                             f->options->spills);
+    for (int unit = -1; unit < 1 && unit < m->n_units; unit++) { /* blocks are alike */
+        OPT_TRY(opt_stream_run_bytes(f->plan->ctx, m, unit, NULL, n_ctx, &run));
+        at_once(f, held + run);
+    }
+    OPT_TRY(opt_stream_run_bytes(f->plan->ctx, m, m->n_units, f->wanted, n_ctx, &run));
+    matrices(f, held, run);
+done:
+    return st;
+}
+
+static opt_status stage(forecast *f, int stage, uint64_t rows, uint64_t kept_before) {
+    opt_status st = OPT_OK;
+    const opt_model *m = f->plan->model;
+    const int64_t n_ctx = f->options->text.n_ctx;
+    const bool fused = f->options->one_pass && stage >= 0 && stage < m->n_units;
+    bool any = false;
+    uint64_t run = 0;
+    if (stage >= 0) {
+        OPT_TRY(opt_stream_run_bytes(f->plan->ctx, m, stage - 1, NULL, n_ctx, &run));
+        at_once(f, rows + kept_before + run);
+    }
+    const uint64_t kept = mark(f, stage, &any);
+    if (any && stage < 0) {
+        OPT_TRY(early(f, rows + kept));
+    } else if (any) {
+        uint64_t whole = 0;
+        if (fused) {
+            OPT_TRY(opt_stream_run_bytes(f->plan->ctx, m, stage, NULL, n_ctx, &whole));
+        }
+        OPT_TRY(opt_stream_run_bytes(f->plan->ctx, m, stage, f->wanted, n_ctx, &run));
+        matrices(f, rows + kept, whole > run ? whole : run);
+    }
+done:
+    return st;
+}
+
+/* Reading: the largest file, and at most a token for every three bytes of all of them. */
+static opt_status text(forecast *f) {
+    opt_status st = OPT_OK;
+    const opt_corpus_options *o = &f->options->text;
+    uint64_t sum = 0, largest = 0;
+    for (size_t i = 0; i < o->n_paths; i++) {
+        opt_file_stamp stamp;
+        OPT_TRY(opt_file_stamp_of(f->plan->ctx, o->paths[i], &stamp));
+        sum += stamp.bytes;
+        largest = stamp.bytes > largest ? stamp.bytes : largest;
+    }
+    /* a token is a byte at least */
+    f->n_windows = opt_min_i64(o->n_windows, (int64_t)(sum / (uint64_t)o->n_ctx) + 1);
+    at_once(f, largest + sum / 3 * sizeof(int32_t));
+done:
+    return st;
+}
+
+opt_status opt_calibration_bytes(const opt_plan *plan, const opt_calibration_options *options,
+                                 uint64_t *out) {
+    opt_status st = OPT_OK;
+    const opt_model *m = plan->model;
+    forecast f = {.plan = plan, .options = options};
+    bool any;
+    OPT_TRY_PTR(f.wanted = opt_alloc_zero(plan->ctx, (size_t)m->n_weights * sizeof *f.wanted));
+    OPT_TRY(text(&f));
+    const uint64_t rows = opt_stream_bytes(m, f.n_windows, options->text.n_ctx, options->spills);
+    uint64_t kept = 0;
+    for (int s = -1; s < 2 && s < m->n_units; s++) { /* blocks are alike */
+        OPT_TRY(stage(&f, s, rows, kept));
+        kept = mark(&f, s, &any);
+    }
+    (void)mark(&f, m->n_units, &any);
+    if (any) {
+        OPT_TRY(stage(&f, m->n_units, rows, kept));
+    }
+    *out = f.most;
+done:
+    opt_free(plan->ctx, f.wanted);
+    return st;
+}
