@@ -1,5 +1,6 @@
 #include "calib/gram.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/num.h"
@@ -9,7 +10,10 @@ enum { TILE = OPT_GRAM_TILE };
 
 static int64_t padded(int64_t n) { return opt_ceil_div(n, TILE) * TILE; }
 
-uint64_t opt_gram_bytes(int64_t n) { return (uint64_t)n * (uint64_t)n * sizeof(double); }
+uint64_t opt_gram_bytes(int64_t n) {
+    return (uint64_t)n * (uint64_t)n * sizeof(double) +
+           (uint64_t)n * (sizeof(double) + sizeof(float));
+}
 
 uint64_t opt_gram_scratch_bytes(int64_t max_n, int64_t max_tokens, int n_threads) {
     return (uint64_t)padded(max_n) * (uint64_t)max_tokens * sizeof(float) +
@@ -43,19 +47,25 @@ void opt_gram_scratch_free(opt_ctx *ctx, opt_gram_scratch *s) {
 opt_status opt_gram_new(opt_ctx *ctx, int64_t n, opt_gram *out) {
     opt_status st = OPT_OK;
     size_t elems = 0;
-    double *sum = NULL;
+    opt_gram g = {.n = n};
     OPT_REQUIRE(opt_mul_size((size_t)n, (size_t)n, &elems), ctx, OPT_ERR_MEMORY, NULL,
                 "a matrix of %lld x %lld does not fit in the address space", (long long)n,
                 (long long)n);
-    OPT_TRY_PTR(sum = opt_alloc_array(ctx, elems, sizeof *sum));
-    memset(sum, 0, elems * sizeof *sum);
-    *out = (opt_gram){.n = n, .sum = sum};
+    OPT_TRY_PTR(g.sum = opt_alloc_array(ctx, elems, sizeof *g.sum));
+    memset(g.sum, 0, elems * sizeof *g.sum);
+    OPT_TRY_PTR(g.total = opt_alloc_zero(ctx, (size_t)n * sizeof *g.total));
+    OPT_TRY_PTR(g.peak = opt_alloc_zero(ctx, (size_t)n * sizeof *g.peak));
+    *out = g;
+    g = (opt_gram){0};
 done:
+    opt_gram_free(ctx, &g);
     return st;
 }
 
 void opt_gram_free(opt_ctx *ctx, opt_gram *g) {
     opt_free(ctx, g->sum);
+    opt_free(ctx, g->total);
+    opt_free(ctx, g->peak);
     *g = (opt_gram){0};
 }
 
@@ -72,6 +82,22 @@ static float *panel(const add_job *job, int64_t tile) {
     return job->s->panels + tile * TILE * job->n_tokens;
 }
 
+/* Sums and largest magnitudes of a tile's columns, tokens in order. */
+static void add_columns(const add_job *job, int64_t tile, int64_t width) {
+    const float *x = panel(job, tile);
+    float total[TILE] = {0}, *peak = job->g->peak + tile * TILE;
+    for (int64_t t = 0; t < job->n_tokens; t++, x += TILE) {
+        for (int64_t i = 0; i < width; i++) {
+            const float size = fabsf(x[i]);
+            total[i] += x[i];
+            peak[i] = size > peak[i] ? size : peak[i];
+        }
+    }
+    for (int64_t i = 0; i < width; i++) {
+        job->g->total[tile * TILE + i] += (double)total[i];
+    }
+}
+
 static opt_status pack_tile(void *user, int64_t tile, int worker) {
     const add_job *job = user;
     const int64_t n = job->g->n, width = opt_min_i64(TILE, n - tile * TILE);
@@ -81,6 +107,7 @@ static opt_status pack_tile(void *user, int64_t tile, int worker) {
         memcpy(to, job->x + t * n + tile * TILE, (size_t)width * sizeof *to);
         memset(to + width, 0, (size_t)(TILE - width) * sizeof *to);
     }
+    add_columns(job, tile, width);
     return OPT_OK;
 }
 

@@ -7,11 +7,13 @@
 
 #define OPT_GRAM_TILE 48 /* a multiple of the columns that products compute together */
 
-/** Sum of x x^T over the tokens seen. Zero-initialised: nothing. */
+/** Sums over the tokens seen. Zero-initialised: nothing. */
 typedef struct opt_gram {
     int64_t n;
     int64_t n_tokens;
-    double *sum; /* [n, n], lower triangle by tiles of 48; what lies above it is not defined */
+    double *total; /* [n] of x */
+    float *peak;   /* [n] largest |x| */
+    double *sum;   /* [n, n], lower triangle by tiles of 48; what lies above it is not defined */
 } opt_gram;
 
 /** Work space for rows of up to max_n columns, max_tokens at a time. */

@@ -5,6 +5,7 @@
 const opt_quant_method *const opt_quant_methods[] = {
     &opt_quant_rtn,
     &opt_quant_gptq,
+    &opt_quant_hqq,
     NULL,
 };
 
@@ -12,7 +13,9 @@ const opt_transform *const opt_transform_rows[] = {
     &opt_transform_fold_norms,
     &opt_transform_rotate,
     &opt_transform_rotate_heads,
+    &opt_transform_smoothquant,
     &opt_transform_awq,
+    &opt_transform_clip,
     NULL,
 };
 

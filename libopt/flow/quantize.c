@@ -278,6 +278,13 @@ done:
  */
 static opt_status settle_method(const job *j, const opt_plan_tensor *t) {
     const bool needs = t->method != NULL && (t->method->needs & OPT_NEEDS_HESSIAN) != 0;
+    if (t->method != NULL && (t->method->needs & OPT_NEEDS_ZERO_POINT) != 0 &&
+        ((t->format->flags & OPT_FORMAT_ZERO_POINT) == 0 || t->format->grid->move == NULL)) {
+        return opt_fail(
+            j->ctx, OPT_ERR_UNSUPPORTED, t->weight->name,
+            "method %s fits offsets, and %s has none; q4_1, int4_g64_zp and the like do",
+            t->method->name, t->format->name);
+    }
     if (opt_calibrates(t) && j->calib.text.n_paths > 0) {
         if (t->n_rows != t->src_rows || t->n_cols != t->src_cols) {
             return opt_fail(j->ctx, OPT_ERR_UNSUPPORTED, t->weight->name,
@@ -332,6 +339,14 @@ static opt_status plan_weight(job *j, int i) {
         snprintf(note, sizeof note,
                  "%s stores blocks of %lld, rows have %lld elements: stored as %s", wanted->name,
                  (long long)wanted->block_elems, (long long)n_cols, c->format->name);
+    }
+    if ((c->method->needs & OPT_NEEDS_ZERO_POINT) != 0 && c->format != j->format &&
+        is_quant(c->format) && (c->format->flags & OPT_FORMAT_ZERO_POINT) == 0) {
+        c->method = opt_quant_methods[0];
+        if (note[0] == 0) {
+            snprintf(note, sizeof note, "%s has no offsets to fit: rounded to nearest",
+                     c->format->name);
+        }
     }
     const bool feeds_linear = w->role == OPT_ROLE_LINEAR || w->role == OPT_ROLE_HEAD || w->tied;
     if (is_quant(c->format) && !feeds_linear && (c->method->needs & OPT_NEEDS_HESSIAN) != 0) {

@@ -76,6 +76,8 @@ done:
 static void scale_gram(opt_gram *gram, const opt_scaling *g, const double *s) {
     for (int64_t i = 0; gram->sum != NULL && i < gram->n; i++) {
         const double row = s[opt_scaling_channel(g, i)];
+        gram->total[i] /= row;
+        gram->peak[i] = (float)((double)gram->peak[i] / row);
         for (int64_t j = 0; j <= i; j++) {
             gram->sum[i * gram->n + j] /= row * s[opt_scaling_channel(g, j)];
         }

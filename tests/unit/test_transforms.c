@@ -11,6 +11,7 @@
 #include "model/wiring.h"
 #include "opt/quantize.h"
 #include "quant/awq.h"
+#include "quant/method.h"
 #include "solve/hadamard.h"
 
 enum { N_TOKENS = 40 };
@@ -94,7 +95,9 @@ static const char *const preserving[] = {
     "rotate-heads",
     "awq:alpha=0.5",
     "awq:alpha=0.9:duo=0",
-    "fold-norms,rotate:untie=1,rotate-heads,awq:alpha=0.5",
+    "smoothquant",
+    "smoothquant:alpha=0.8",
+    "fold-norms,rotate:untie=1,rotate-heads,smoothquant,awq:alpha=0.5",
 };
 
 static void test_transforms__logits_stay(void **state) {
@@ -313,6 +316,112 @@ static void test_transforms__search(void **state) {
     test_remove_dir(dir);
 }
 
+/* Clipping lowers the error of some rows, raises that of none, and combines with scales. */
+static void test_transforms__clip(void **state) {
+    (void)state;
+    static const char *const spec = "awq,clip";
+    char dir[256], out[300];
+    test_make_dir(dir, sizeof dir);
+    (void)snprintf(out, sizeof out, "%s/out.gguf", dir);
+    opt_ctx *ctx = test_ctx(2);
+    opt_quantize_result r = {0};
+    opt_quantize_options o = options_of(OPT_TESTDATA "/stories260K", out, &spec, 1);
+    double clipped = 0;
+    o.format = "int3_g32";
+    GOLDEN_OK(ctx, opt_quantize(ctx, &o, &r));
+    assert_int_equal(r.n_transforms, 4 * 5 + 7 * 5);
+    for (int64_t i = 4 * 5; i < r.n_transforms; i++) {
+        const opt_transform_result *t = &r.transforms[i];
+        assert_string_equal(t->transform, "clip");
+        assert_true(t->after <= t->before);
+        assert_true((t->value > 0) == (t->after < t->before));
+        clipped += t->value;
+    }
+    assert_true(clipped > 0);
+    opt_quantize_result_free(&r);
+    opt_ctx_free(ctx);
+    test_remove_dir(dir);
+}
+
+static double mean_error(const opt_format *f, const opt_quant_method *method, const float *w,
+                         int64_t n) {
+    opt_ctx *ctx = test_ctx(1);
+    uint8_t stored[4096];
+    float back[1024];
+    _Alignas(64) uint8_t scratch[16384];
+    opt_quant_job job = {
+        .format = f, .kern = opt_kern_get(ctx), .w = w, .n_rows = 1, .n_cols = n, .dst = stored};
+    double sum = 0;
+    assert_true(opt_format_row_bytes(f, n, &job.row_bytes));
+    assert_true(job.row_bytes <= sizeof stored);
+    assert_int_equal(method->solve(ctx, &job, scratch), OPT_OK);
+    f->decode(f, job.kern, stored, back, n);
+    for (int64_t i = 0; i < n; i++) {
+        assert_true(isfinite(back[i]));
+        sum += fabs((double)w[i] - (double)back[i]);
+    }
+    opt_ctx_free(ctx);
+    return sum;
+}
+
+/* HQQ's mean error is never above that of rounding to nearest, and below it on skewed weights. */
+static void test_hqq__lowers_the_mean_error(void **state) {
+    (void)state;
+    int n_formats = 0;
+    for (int i = 0; opt_formats[i] != NULL; i++) {
+        const opt_format *f = opt_formats[i];
+        float w[512];
+        double hqq = 0, rtn = 0;
+        if ((f->flags & OPT_FORMAT_ZERO_POINT) == 0 || f->grid == NULL || f->grid->move == NULL) {
+            continue;
+        }
+        n_formats++;
+        for (uint64_t row = 0; row < 8; row++) {
+            for (int k = 0; k < 512; k++) {
+                const double z = opt_rng_normal(row, (uint64_t)k);
+                w[k] = (float)(0.05 * (row == 7 ? 0 : row % 2 == 0 ? z : z * z + 0.1));
+            }
+            const double a = mean_error(f, &opt_quant_hqq, w, 512);
+            const double b = mean_error(f, &opt_quant_rtn, w, 512);
+            assert_true(a <= b * (1 + 1e-6));
+            hqq += a;
+            rtn += b;
+        }
+        print_message("  %-14s %.4f\n", f->name, hqq / rtn);
+        /* offsets that are themselves quantized are too coarse to move by a mean error */
+        assert_true(hqq < rtn || (f->flags & OPT_FORMAT_TWO_LEVEL) != 0);
+    }
+    assert_true(n_formats >= 2);
+}
+
+/* A format without offsets is refused; what gets another format by default is rounded. */
+static void test_hqq__formats(void **state) {
+    (void)state;
+    static const struct {
+        const char *format;
+        opt_status status;
+    } rows[] = {
+        {"q4_0", OPT_ERR_UNSUPPORTED}, {"int4_g32", OPT_ERR_UNSUPPORTED}, {"int4_g32_zp", OPT_OK}};
+    for (int i = 0; i < COUNT_OF(rows); i++) {
+        opt_ctx *ctx = test_ctx(1);
+        opt_quantize_result r = {0};
+        opt_quantize_options o = options_of(OPT_TESTDATA "/stories260K", NULL, NULL, 0);
+        o.format = rows[i].format;
+        o.method = "hqq";
+        o.n_calib = 0;
+        o.dry_run = true;
+        assert_int_equal(opt_quantize(ctx, &o, &r), rows[i].status);
+        if (rows[i].status != OPT_OK) {
+            assert_error(ctx, rows[i].status, "blk.0.attn_q.weight", "fits offsets");
+        } else {
+            assert_string_equal(r.tensors[0].method, "rtn");
+            assert_string_equal(r.tensors[2].method, "hqq");
+        }
+        opt_quantize_result_free(&r);
+        opt_ctx_free(ctx);
+    }
+}
+
 /* Values that heads share scale together; positions of the graph that do not scale say why. */
 static void test_wiring__scalings(void **state) {
     (void)state;
@@ -347,6 +456,9 @@ int main(void) {
         cmocka_unit_test(test_awq__search_agrees_with_running_the_layer),
         cmocka_unit_test(test_transforms__refused),
         cmocka_unit_test(test_transforms__search),
+        cmocka_unit_test(test_transforms__clip),
+        cmocka_unit_test(test_hqq__lowers_the_mean_error),
+        cmocka_unit_test(test_hqq__formats),
         cmocka_unit_test(test_transforms__logits_stay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
