@@ -725,7 +725,7 @@ opt_status opt_measure(opt_ctx *ctx, const opt_model *m, const opt_measure_optio
     OPT_TRY_PTR(me.kern = opt_kern_get(ctx));
     me.n_windows = opt_min_i64(PROBE_WINDOWS, options->held->n_windows);
     me.n_ctx = opt_min_i64(PROBE_TOKENS, options->held->n_ctx);
-    OPT_TRY(opt_stream_new(ctx, m, options->text, &me.stream));
+    OPT_TRY(opt_stream_new(ctx, m, options->text, NULL, &me.stream));
     me.width = m->nodes[opt_model_unit_end(m, -1)].width;
     OPT_TRY(alloc_tables(&me));
     OPT_TRY(make_tables(&me));
@@ -779,6 +779,15 @@ static uint64_t session_bytes(const opt_model *m, int64_t n_ctx) {
     return bytes;
 }
 
+/* Columns of the widest output of a unit. */
+static int64_t widest(const opt_model *m) {
+    int64_t most = 0;
+    for (int i = 0; i < m->n_nodes; i++) {
+        most = m->nodes[i].unit == 0 ? opt_max_i64(most, m->nodes[i].width) : most;
+    }
+    return most;
+}
+
 uint64_t opt_measure_bytes(opt_ctx *ctx, const opt_model *m, const opt_measure_options *options,
                            int64_t n_windows, int64_t n_ctx) {
     const meter me = {.ctx = ctx, .m = m, .o = options, .probe = probe_format()};
@@ -789,5 +798,6 @@ uint64_t opt_measure_bytes(opt_ctx *ctx, const opt_model *m, const opt_measure_o
     return unit_bytes(m) + session_bytes(m, PROBE_TOKENS) + s.encoded +
            threads * (3 * sizeof(float) * (uint64_t)s.tile_elems + s.row_bytes + s.method) +
            2 * (uint64_t)PROBE_WINDOWS * PROBE_TOKENS * width * sizeof(float) +
-           opt_stream_bytes(m, n_windows, n_ctx, opt_ctx_n_threads(ctx));
+           opt_stream_bytes(m, n_windows, n_ctx, false) + session_bytes(m, n_ctx) +
+           opt_gram_scratch_bytes(widest(m), n_ctx, opt_ctx_n_threads(ctx));
 }
