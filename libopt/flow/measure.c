@@ -779,13 +779,18 @@ static uint64_t session_bytes(const opt_model *m, int64_t n_ctx) {
     return bytes;
 }
 
-/* Columns of the widest output of a unit. */
-static int64_t widest(const opt_model *m) {
+/* A run of a unit: at most every output of a block at once, and the scratch of its matrices. */
+static uint64_t run_bytes(opt_ctx *ctx, const opt_model *m, int64_t n_ctx) {
     int64_t most = 0;
+    uint64_t sum = 0;
     for (int i = 0; i < m->n_nodes; i++) {
-        most = m->nodes[i].unit == 0 ? opt_max_i64(most, m->nodes[i].width) : most;
+        if (m->nodes[i].unit == 0) {
+            most = opt_max_i64(most, m->nodes[i].width);
+            sum += (uint64_t)m->nodes[i].width;
+        }
     }
-    return most;
+    return (uint64_t)n_ctx * sum * sizeof(float) +
+           opt_gram_scratch_bytes(most, n_ctx, opt_ctx_n_threads(ctx));
 }
 
 uint64_t opt_measure_bytes(opt_ctx *ctx, const opt_model *m, const opt_measure_options *options,
@@ -798,6 +803,5 @@ uint64_t opt_measure_bytes(opt_ctx *ctx, const opt_model *m, const opt_measure_o
     return unit_bytes(m) + session_bytes(m, PROBE_TOKENS) + s.encoded +
            threads * (3 * sizeof(float) * (uint64_t)s.tile_elems + s.row_bytes + s.method) +
            2 * (uint64_t)PROBE_WINDOWS * PROBE_TOKENS * width * sizeof(float) +
-           opt_stream_bytes(m, n_windows, n_ctx, false) + session_bytes(m, n_ctx) +
-           opt_gram_scratch_bytes(widest(m), n_ctx, opt_ctx_n_threads(ctx));
+           opt_stream_bytes(m, n_windows, n_ctx, false) + run_bytes(ctx, m, n_ctx);
 }
