@@ -158,6 +158,66 @@ static const struct {
 BENCH_GEMM(gemm_add_f32, float)
 BENCH_GEMM(gemm_sub_f64, double)
 
+/** Linear layers, and a band of a Gram matrix (columns of the activations on both sides). */
+static void bench_gemm_i16(opt_kern_gemm_i16_fn *fn, const row_info *row) {
+    for (int i = 0; i < 4; i++) {
+        const bool gram = i == 3;
+        const int64_t r = gram ? 576 : shapes[i].n_tokens, c = gram ? 48 : shapes[i].n_rows;
+        const int64_t k = gram ? 512 : shapes[i].k;
+        int32_t *a = bytes_of((size_t)(r * k) * 2, 1);
+        int32_t *b = bytes_of((size_t)(c * k) * 2, 1);
+        float *scale = floats_of((r + c) * k / 64);
+        float *y = floats_of(r * c);
+        const opt_i16 rows =
+            gram ? (opt_i16){a, 1, r, scale, 1, r} : (opt_i16){a, k / 2, 1, scale, k / 64, 1};
+        const opt_i16 cols =
+            gram ? (opt_i16){b, 1, c, scale, 1, c} : (opt_i16){b, k / 2, 1, scale, k / 64, 1};
+        double seconds;
+        double ref_seconds;
+        char text[64];
+        (void)snprintf(text, sizeof text, "%lldx%lldx%lld%s", (long long)r, (long long)c,
+                       (long long)k, gram ? " columns" : "");
+        MEASURE(seconds, fn(&rows, &cols, y, c, r, c, k));
+        MEASURE(ref_seconds, row->ref->gemm_i16(&rows, &cols, y, c, r, c, k));
+        report(row, text, seconds, ref_seconds, 2.0 * (double)r * (double)c * (double)k,
+               2.0 * (double)(c * k));
+        free(a);
+        free(b);
+        free(scale);
+        free(y);
+    }
+}
+
+static void bench_quantize_i16(opt_kern_quantize_i16_fn *fn, const row_info *row) {
+    enum { N = 576 };
+    float *x = floats_of(N);
+    int32_t *q = bytes_of(N / 2 * sizeof *q, 0);
+    float *scale = floats_of(N / 64);
+    double seconds;
+    double ref_seconds;
+    MEASURE(seconds, fn(x, N, N, q, scale));
+    MEASURE(ref_seconds, row->ref->quantize_i16(x, N, N, q, scale));
+    report(row, "576", seconds, ref_seconds, 0, 6.0 * N);
+    free(x);
+    free(q);
+    free(scale);
+}
+
+static void bench_quantize_i16_columns(opt_kern_quantize_i16_columns_fn *fn, const row_info *row) {
+    enum { ROWS = 512, N = 48, LDX = 576 };
+    float *x = floats_of(ROWS * LDX);
+    int32_t *pairs = bytes_of(ROWS * N * 2, 0);
+    float *scale = floats_of(ROWS / 64 * N);
+    double seconds;
+    double ref_seconds;
+    MEASURE(seconds, fn(x, LDX, ROWS, N, pairs, scale, N));
+    MEASURE(ref_seconds, row->ref->quantize_i16_columns(x, LDX, ROWS, N, pairs, scale, N));
+    report(row, "48 columns of 512", seconds, ref_seconds, 0, 6.0 * ROWS * N);
+    free(x);
+    free(pairs);
+    free(scale);
+}
+
 static void bench_add_rows(opt_kern_add_rows_fn *fn, const row_info *row) {
     enum { N = 576, TERMS = 16 };
     float *x = floats_of(N * TERMS);

@@ -13,6 +13,7 @@ typedef struct settings {
     cli_list rules, calib, transforms;
     int64_t samples, ctx, seed, refine;
     unsigned width;
+    int calib_compute;
     bool one_pass, fresh, allow_requantize;
     opt_quantize_result result;
 } settings;
@@ -50,6 +51,9 @@ static const cli_option options[] = {
      1000000},
     {"seed", 0, CLI_INT, "N", "which windows of the text are taken (default 0)",
      offsetof(settings, seed), NULL, 0, 0},
+    {"calib-compute", 0, CLI_CHOICE, NULL,
+     "calibration runs in 16-bit integers with scales, or in f32, at half the speed (default i16)",
+     offsetof(settings, calib_compute), "i16|f32", 0, 0},
     {"one-pass", 0, CLI_FLAG, NULL, "statistics of the float model: faster, a little worse",
      offsetof(settings, one_pass), NULL, 0, 0},
     {"fresh", 0, CLI_FLAG, NULL, "begin anew where an interrupted run left OUT.work",
@@ -161,6 +165,7 @@ static opt_status run(cli_job *job, void *user) {
     o.calib = s->calib.items;
     o.n_calib = s->calib.n;
     o.calib_mix = s->mix;
+    o.calib_compute = s->calib_compute == 1 ? OPT_CALIB_F32 : OPT_CALIB_I16;
     o.one_pass = s->one_pass;
     o.fresh = s->fresh;
     o.calib_samples = s->samples;

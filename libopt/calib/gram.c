@@ -10,13 +10,15 @@ enum { TILE = OPT_GRAM_TILE };
 
 static int64_t padded(int64_t n) { return opt_ceil_div(n, TILE) * TILE; }
 
+static int64_t padded_tokens(int64_t n) { return opt_ceil_div(n, OPT_I16_GROUP) * OPT_I16_GROUP; }
+
 uint64_t opt_gram_bytes(int64_t n) {
     return (uint64_t)n * (uint64_t)n * sizeof(double) +
            (uint64_t)n * (sizeof(double) + sizeof(float));
 }
 
 uint64_t opt_gram_scratch_bytes(int64_t max_n, int64_t max_tokens, int n_threads) {
-    return (uint64_t)padded(max_n) * (uint64_t)max_tokens * sizeof(float) +
+    return (uint64_t)padded(max_n) * (uint64_t)padded_tokens(max_tokens) * sizeof(float) +
            (uint64_t)n_threads * TILE * TILE * sizeof(float);
 }
 
@@ -25,8 +27,8 @@ opt_status opt_gram_scratch_new(opt_ctx *ctx, int64_t max_n, int64_t max_tokens,
     opt_status st = OPT_OK;
     size_t panels = 0;
     opt_gram_scratch s = {.max_n = max_n, .max_tokens = max_tokens};
-    OPT_REQUIRE(opt_mul_size((size_t)padded(max_n), (size_t)max_tokens, &panels), ctx,
-                OPT_ERR_MEMORY, NULL, "windows of %lld tokens do not fit in the address space",
+    OPT_REQUIRE(opt_mul_size((size_t)padded(max_n), (size_t)padded_tokens(max_tokens), &panels),
+                ctx, OPT_ERR_MEMORY, NULL, "windows of %lld tokens do not fit in the address space",
                 (long long)max_tokens);
     OPT_TRY_PTR(s.panels = opt_alloc_array(ctx, panels, sizeof *s.panels));
     OPT_TRY_PTR(s.tiles = opt_alloc_array(ctx, (size_t)opt_ctx_n_threads(ctx) * TILE * TILE,
@@ -79,14 +81,21 @@ typedef struct add_job {
 
 /* Columns of tile `tile`: [n_tokens, TILE], what is missing in the last one is zero. */
 static float *panel(const add_job *job, int64_t tile) {
-    return job->s->panels + tile * TILE * job->n_tokens;
+    return job->s->panels + tile * TILE * padded_tokens(job->n_tokens);
+}
+
+/* The same as pairs of 16-bit integers, and their scales behind them. */
+static opt_i16 panel_i16(const add_job *job, int64_t tile) {
+    const int64_t n = padded_tokens(job->n_tokens);
+    const float *at = panel(job, tile);
+    return (opt_i16){(const int32_t *)(const void *)at, 1, TILE, at + n / 2 * TILE, 1, TILE};
 }
 
 /* Sums and largest magnitudes of a tile's columns, tokens in order. */
 static void add_columns(const add_job *job, int64_t tile, int64_t width) {
-    const float *x = panel(job, tile);
+    const float *x = job->x + tile * TILE;
     float total[TILE] = {0}, *peak = job->g->peak + tile * TILE;
-    for (int64_t t = 0; t < job->n_tokens; t++, x += TILE) {
+    for (int64_t t = 0; t < job->n_tokens; t++, x += job->g->n) {
         for (int64_t i = 0; i < width; i++) {
             const float size = fabsf(x[i]);
             total[i] += x[i];
@@ -96,6 +105,21 @@ static void add_columns(const add_job *job, int64_t tile, int64_t width) {
     for (int64_t i = 0; i < width; i++) {
         job->g->total[tile * TILE + i] += (double)total[i];
     }
+}
+
+static opt_status pack_tile_i16(void *user, int64_t tile, int worker) {
+    const add_job *job = user;
+    const int64_t n = job->g->n, width = opt_min_i64(TILE, n - tile * TILE);
+    const int64_t n_padded = padded_tokens(job->n_tokens);
+    float *to = panel(job, tile);
+    (void)worker;
+    if (width < TILE) {
+        memset(to, 0, (size_t)(TILE * n_padded) * sizeof *to);
+    }
+    job->kern->quantize_i16_columns(job->x + tile * TILE, n, job->n_tokens, width,
+                                    (int32_t *)(void *)to, to + n_padded / 2 * TILE, TILE);
+    add_columns(job, tile, width);
+    return OPT_OK;
 }
 
 static opt_status pack_tile(void *user, int64_t tile, int worker) {
@@ -121,9 +145,14 @@ static opt_status add_tile(void *user, int64_t tile, int worker) {
     const int64_t tj = tile - ti * (ti + 1) / 2, i0 = ti * TILE, j0 = tj * TILE;
     const int64_t n_i = opt_min_i64(TILE, n - i0), n_j = opt_min_i64(TILE, n - j0);
     float *out = job->s->tiles + (int64_t)worker * TILE * TILE;
-    memset(out, 0, TILE * TILE * sizeof *out);
-    job->kern->gemm_add_f32(panel(job, ti), 1, TILE, panel(job, tj), TILE, out, TILE, TILE, TILE,
-                            job->n_tokens);
+    if (job->s->block16) {
+        const opt_i16 a = panel_i16(job, ti), b = panel_i16(job, tj);
+        job->kern->gemm_i16(&a, &b, out, TILE, TILE, TILE, padded_tokens(job->n_tokens));
+    } else {
+        memset(out, 0, TILE * TILE * sizeof *out);
+        job->kern->gemm_add_f32(panel(job, ti), 1, TILE, panel(job, tj), TILE, out, TILE, TILE,
+                                TILE, job->n_tokens);
+    }
     for (int64_t i = 0; i < n_i; i++) {
         double *sum = job->g->sum + (i0 + i) * n + j0;
         for (int64_t j = 0; j < n_j; j++) {
@@ -141,7 +170,7 @@ opt_status opt_gram_add(opt_ctx *ctx, const opt_kern *k, opt_gram *g, const floa
                 "%lld rows of %lld do not fit in the scratch", (long long)n_tokens,
                 (long long)g->n);
     const int64_t tiles = opt_ceil_div(g->n, TILE);
-    OPT_TRY(opt_parallel_for(ctx, tiles, pack_tile, &job));
+    OPT_TRY(opt_parallel_for(ctx, tiles, s->block16 ? pack_tile_i16 : pack_tile, &job));
     OPT_TRY(opt_parallel_for(ctx, tiles * (tiles + 1) / 2, add_tile, &job));
     g->n_tokens += n_tokens;
 done:

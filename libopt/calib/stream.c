@@ -14,6 +14,7 @@ struct opt_stream {
     float *rows;      /* [n_windows, n_ctx, width]; [n_ctx, width] where the rest is in a file */
     opt_spill *spill; /* NULL: all in memory */
     opt_feed feed;
+    opt_compute compute;
     const char *step; /* for progress */
 };
 
@@ -55,6 +56,7 @@ opt_status opt_stream_new(opt_ctx *ctx, const opt_model *model, const opt_corpus
     s->ctx = ctx;
     s->model = model;
     s->corpus = corpus;
+    s->compute = OPT_COMPUTE_EXACT;
     const int embedding = opt_model_unit_end(model, -1);
     OPT_REQUIRE(embedding >= 0, ctx, OPT_ERR_UNSUPPORTED, model->name,
                 "nothing comes before its first block: it cannot be calibrated block by block");
@@ -83,6 +85,8 @@ void opt_stream_free(opt_stream *s) {
         opt_free(s->ctx, s);
     }
 }
+
+void opt_stream_set_compute(opt_stream *s, opt_compute compute) { s->compute = compute; }
 
 typedef struct store_job {
     float *rows; /* [n_ctx, width] of the window */
@@ -118,7 +122,7 @@ static opt_status open_cut(opt_stream *s, int unit, int last, const opt_tensor *
                            opt_model **cut, opt_session **session) {
     opt_status st = OPT_OK;
     const opt_session_options options = {
-        .compute = OPT_COMPUTE_EXACT, .n_ctx = s->corpus->n_ctx, .n_batch = s->corpus->n_ctx};
+        .compute = s->compute, .n_ctx = s->corpus->n_ctx, .n_batch = s->corpus->n_ctx};
     OPT_TRY(opt_model_cut(s->ctx, s->model, unit, last, replaced, &s->feed, cut));
     OPT_TRY(opt_session_new(s->ctx, *cut, &options, session));
 done:
@@ -213,6 +217,7 @@ static opt_status collect(opt_stream *s, int unit, int last, bool keep, const bo
     OPT_TRY_PTR(node_of = opt_alloc_array(s->ctx, (size_t)cut->n_nodes, sizeof *node_of));
     OPT_TRY(mark_nodes(s, unit, wanted, cut, grams, node_of, &max_n));
     OPT_TRY(opt_gram_scratch_new(s->ctx, max_n, s->corpus->n_ctx, &c.scratch));
+    c.scratch.block16 = s->compute == OPT_COMPUTE_I16;
     c.cut = cut;
     c.node_of = node_of;
     OPT_TRY(opt_session_capture(session, NULL, catch_input, &c));
@@ -245,12 +250,12 @@ uint64_t opt_stream_bytes(const opt_model *model, int64_t n_windows, int64_t n_c
 }
 
 opt_status opt_stream_run_bytes(opt_ctx *ctx, const opt_model *model, int unit, const bool *wanted,
-                                int64_t n_ctx, uint64_t *out) {
+                                int64_t n_ctx, opt_compute compute, uint64_t *out) {
     opt_status st = OPT_OK;
     opt_model *cut = NULL;
     opt_session *session = NULL;
     const opt_corpus corpus = {.n_ctx = n_ctx};
-    opt_stream s = {.ctx = ctx, .model = model, .corpus = &corpus};
+    opt_stream s = {.ctx = ctx, .model = model, .corpus = &corpus, .compute = compute};
     const int last = wanted != NULL ? last_wanted(model, unit, wanted) : -1;
     int64_t max_n = 0;
     *out = 0;

@@ -22,6 +22,9 @@ OPT_MUST_USE opt_status opt_stream_new(opt_ctx *ctx, const opt_model *model,
                                        opt_stream **out);
 void opt_stream_free(opt_stream *s);
 
+/** How the units run, and Gram matrices are added up: OPT_COMPUTE_EXACT unless this says _I16. */
+void opt_stream_set_compute(opt_stream *s, opt_compute compute);
+
 /**
  * Runs unit `unit` (-1: what comes before the first block) over all windows: its inputs become its
  * outputs. Units run in order. `replaced` as in opt_model_cut: the quantized weights, so that later
@@ -47,6 +50,7 @@ uint64_t opt_stream_bytes(const opt_model *model, int64_t n_windows, int64_t n_c
 /** Bytes that a run of a unit takes, whole or (wanted not NULL) for its matrices; without the
  * matrices themselves. Builds the session and frees it again. */
 OPT_MUST_USE opt_status opt_stream_run_bytes(opt_ctx *ctx, const opt_model *model, int unit,
-                                             const bool *wanted, int64_t n_ctx, uint64_t *out);
+                                             const bool *wanted, int64_t n_ctx, opt_compute compute,
+                                             uint64_t *out);
 
 #endif

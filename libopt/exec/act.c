@@ -5,8 +5,11 @@
 enum { ACT_PAD = 64, ACT_GROUP = 32, ACT_TILE = 16 };
 
 /* Bytes of the four arrays for one token, each a multiple of 4; the codes stand first. */
-static size_t token_bytes(int64_t n_padded) {
-    const size_t n = (size_t)n_padded;
+static size_t token_bytes(const opt_act_buffer *act) {
+    const size_t n = (size_t)act->max_padded;
+    if (act->wide) {
+        return n * sizeof(int16_t) + n / OPT_I16_GROUP * sizeof(float);
+    }
     return n + 2 * (n / ACT_GROUP) * sizeof(float) + n / 4 * sizeof(int16_t);
 }
 
@@ -17,7 +20,7 @@ void opt_exec_need_act(opt_session *s, int64_t width) {
 
 bool opt_act_bytes(const opt_act_buffer *act, int64_t n_batch, size_t *out) {
     size_t bytes = 0;
-    return opt_mul_size((size_t)n_batch, token_bytes(act->max_padded), &bytes) &&
+    return opt_mul_size((size_t)n_batch, token_bytes(act), &bytes) &&
            opt_add_size(bytes, 4 * 64, &bytes) && opt_align_size(bytes, 64, out);
 }
 
@@ -30,11 +33,16 @@ static void *carve(char **at, size_t bytes) {
 void opt_act_bind(opt_act_buffer *act, int64_t n_batch, void *memory) {
     const size_t n = (size_t)n_batch * (size_t)act->max_padded;
     char *at = memory;
+    act->producer = -1;
+    if (act->wide) {
+        act->pairs = carve(&at, n / 2 * sizeof *act->pairs);
+        act->scale = carve(&at, n / OPT_I16_GROUP * sizeof *act->scale);
+        return;
+    }
     act->q = carve(&at, n);
     act->scale = carve(&at, n / ACT_GROUP * sizeof(float));
     act->sum4 = carve(&at, n / 4 * sizeof(int16_t));
     act->scaled_sum = carve(&at, n / ACT_GROUP * sizeof(float));
-    act->producer = -1;
 }
 
 typedef struct quantize_job {
@@ -50,6 +58,11 @@ static opt_status quantize_tile(void *user, int64_t tile, int worker) {
     const int64_t end = opt_min_i64(job->n_tokens, (tile + 1) * ACT_TILE);
     for (int64_t t = tile * ACT_TILE; t < end; t++) {
         const int64_t at = t * job->n_padded;
+        if (act->wide) {
+            job->s->kern->quantize_i16(job->x + t * job->width, job->width, job->n_padded,
+                                       act->pairs + at / 2, act->scale + at / OPT_I16_GROUP);
+            continue;
+        }
         job->s->kern->quantize_act(job->x + t * job->width, job->width, job->n_padded, act->q + at,
                                    act->scale + at / ACT_GROUP, act->sum4 + at / 4,
                                    act->scaled_sum + at / ACT_GROUP);
@@ -57,15 +70,16 @@ static opt_status quantize_tile(void *user, int64_t tile, int worker) {
     return OPT_OK;
 }
 
-opt_status opt_exec_quantized(opt_session *s, const opt_exec_node *x, const opt_run *run,
-                              opt_act_i8 *out) {
+/* Makes input 0 of the node unless it is there. */
+static opt_status quantize(opt_session *s, const opt_exec_node *x, const opt_run *run,
+                           int64_t *n_padded) {
     const int64_t width = x->in_width[0];
-    const int64_t n_padded = opt_ceil_div(width, ACT_PAD) * ACT_PAD;
+    *n_padded = opt_ceil_div(width, ACT_PAD) * ACT_PAD;
     if (s->act.producer != x->node->in[0]) {
         quantize_job job = {.s = s,
                             .x = opt_exec_in(x, 0, run),
                             .width = width,
-                            .n_padded = n_padded,
+                            .n_padded = *n_padded,
                             .n_tokens = run->n_tokens};
         s->act.producer = -1;
         const opt_status st =
@@ -75,10 +89,34 @@ opt_status opt_exec_quantized(opt_session *s, const opt_exec_node *x, const opt_
         }
         s->act.producer = x->node->in[0];
     }
+    return OPT_OK;
+}
+
+opt_status opt_exec_quantized_i16(opt_session *s, const opt_exec_node *x, const opt_run *run,
+                                  opt_i16 *out) {
+    opt_status st = OPT_OK;
+    int64_t n_padded = 0;
+    OPT_TRY(quantize(s, x, run, &n_padded));
+    *out = (opt_i16){.pairs = s->act.pairs,
+                     .row = n_padded / 2,
+                     .step = 1,
+                     .scale = s->act.scale,
+                     .scale_row = n_padded / OPT_I16_GROUP,
+                     .scale_step = 1};
+done:
+    return st;
+}
+
+opt_status opt_exec_quantized(opt_session *s, const opt_exec_node *x, const opt_run *run,
+                              opt_act_i8 *out) {
+    opt_status st = OPT_OK;
+    int64_t n_padded = 0;
+    OPT_TRY(quantize(s, x, run, &n_padded));
     *out = (opt_act_i8){.q = s->act.q,
                         .scale = s->act.scale,
                         .sum4 = s->act.sum4,
                         .scaled_sum = s->act.scaled_sum,
                         .n_padded = n_padded};
-    return OPT_OK;
+done:
+    return st;
 }

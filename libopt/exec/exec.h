@@ -118,7 +118,7 @@ OPT_MUST_USE opt_status opt_exec_vector(opt_session *s, const opt_exec_node *x, 
                                         const float **out);
 /** Makes sure that every worker has this much scratch during forward. */
 void opt_exec_need_scratch(opt_session *s, size_t bytes);
-/** Makes sure that inputs of this width can be quantized (opt_exec_quantized). */
+/** Makes sure that inputs of this width can be quantized (opt_exec_quantized, _i16). */
 void opt_exec_need_act(opt_session *s, int64_t width);
 /** Counts a weight as computed in int8 or in f32. */
 void opt_exec_count_linear(opt_session *s, bool int8);
@@ -130,6 +130,9 @@ void *opt_exec_scratch(const opt_session *s, int worker);
 /** Input 0 of the node in int8. Made once for all nodes that read the same rows. */
 OPT_MUST_USE opt_status opt_exec_quantized(opt_session *s, const opt_exec_node *x,
                                            const opt_run *run, opt_act_i8 *out);
+/** The same in a session of OPT_COMPUTE_I16: the tokens are rows. */
+OPT_MUST_USE opt_status opt_exec_quantized_i16(opt_session *s, const opt_exec_node *x,
+                                               const opt_run *run, opt_i16 *out);
 /** opt_parallel_for, but a single tile runs at once on the calling thread. */
 OPT_MUST_USE opt_status opt_exec_for(opt_session *s, int64_t n_tiles, opt_tile_fn fn, void *user);
 
@@ -143,6 +146,8 @@ opt_ctx *opt_exec_ctx(const opt_session *s);
 const opt_model *opt_exec_model(const opt_session *s);
 const opt_kern *opt_exec_kern(const opt_session *s);
 bool opt_exec_is_exact(const opt_session *s);
+/** Whether linear layers run on 16-bit block integers. */
+bool opt_exec_is_i16(const opt_session *s);
 /** Whether the session has a reverse pass: then all outputs are kept, and inputs are where they
  * were in the forward pass. */
 bool opt_exec_reverses(const opt_session *s);

@@ -8,9 +8,11 @@
 #include "exec/plan.h"
 #include "exec/reverse.h"
 
-/** Activations in int8, of one producer's rows at a time. */
+/** Activations in int8 or as 16-bit block integers, of one producer's rows at a time. */
 typedef struct opt_act_buffer {
+    bool wide;          /* 16 bits: pairs and scale only, whose groups have 64 elements */
     int64_t max_padded; /* widest input that is ever quantized, padded to 64; 0: none is */
+    int32_t *pairs;     /* [n_batch, max_padded / 2] */
     int8_t *q;          /* [n_batch, max_padded] */
     float *scale;       /* [n_batch, max_padded / 32] */
     int16_t *sum4;      /* [n_batch, max_padded / 4] */
@@ -23,7 +25,7 @@ struct opt_session {
     const opt_model *model;
     const opt_kern *kern;
     opt_arena *arena;
-    bool exact;
+    bool exact; /* but for linear layers if act.wide */
     int64_t n_ctx, n_batch;
     int n_seqs;
     int64_t past[OPT_MAX_SEQS]; /* positions in the cache of each sequence */

@@ -87,14 +87,15 @@ static opt_status early(forecast *f, uint64_t held) {
     opt_status st = OPT_OK;
     const opt_model *m = f->plan->model;
     const int64_t n_ctx = f->options->text.n_ctx;
+    const opt_compute compute = f->options->compute;
     uint64_t run;
     held += opt_stream_bytes(m, opt_min_i64(f->n_windows, OPT_CALIBRATION_EARLY_WINDOWS), n_ctx,
                              f->options->spills);
     for (int unit = -1; unit < 1 && unit < m->n_units; unit++) { /* blocks are alike */
-        OPT_TRY(opt_stream_run_bytes(f->plan->ctx, m, unit, NULL, n_ctx, &run));
+        OPT_TRY(opt_stream_run_bytes(f->plan->ctx, m, unit, NULL, n_ctx, compute, &run));
         at_once(f, held + run);
     }
-    OPT_TRY(opt_stream_run_bytes(f->plan->ctx, m, m->n_units, f->wanted, n_ctx, &run));
+    OPT_TRY(opt_stream_run_bytes(f->plan->ctx, m, m->n_units, f->wanted, n_ctx, compute, &run));
     matrices(f, held, run);
 done:
     return st;
@@ -104,11 +105,12 @@ static opt_status stage(forecast *f, int stage, uint64_t rows, uint64_t kept_bef
     opt_status st = OPT_OK;
     const opt_model *m = f->plan->model;
     const int64_t n_ctx = f->options->text.n_ctx;
+    const opt_compute compute = f->options->compute;
     const bool fused = f->options->one_pass && stage >= 0 && stage < m->n_units;
     bool any = false;
     uint64_t run = 0;
     if (stage >= 0) {
-        OPT_TRY(opt_stream_run_bytes(f->plan->ctx, m, stage - 1, NULL, n_ctx, &run));
+        OPT_TRY(opt_stream_run_bytes(f->plan->ctx, m, stage - 1, NULL, n_ctx, compute, &run));
         at_once(f, rows + kept_before + run);
     }
     const uint64_t kept = mark(f, stage, &any);
@@ -117,9 +119,9 @@ static opt_status stage(forecast *f, int stage, uint64_t rows, uint64_t kept_bef
     } else if (any) {
         uint64_t whole = 0;
         if (fused) {
-            OPT_TRY(opt_stream_run_bytes(f->plan->ctx, m, stage, NULL, n_ctx, &whole));
+            OPT_TRY(opt_stream_run_bytes(f->plan->ctx, m, stage, NULL, n_ctx, compute, &whole));
         }
-        OPT_TRY(opt_stream_run_bytes(f->plan->ctx, m, stage, f->wanted, n_ctx, &run));
+        OPT_TRY(opt_stream_run_bytes(f->plan->ctx, m, stage, f->wanted, n_ctx, compute, &run));
         matrices(f, rows + kept, whole > run ? whole : run);
     }
 done:

@@ -36,6 +36,7 @@ opt_status opt_calibration_read_options(opt_ctx *ctx, const opt_quantize_options
                  .n_windows = o->calib_samples > 0 ? o->calib_samples : DEFAULT_WINDOWS,
                  .n_ctx = o->calib_ctx > 0 ? o->calib_ctx : DEFAULT_CTX,
                  .seed = o->seed},
+        .compute = o->calib_compute == OPT_CALIB_F32 ? OPT_COMPUTE_EXACT : OPT_COMPUTE_I16,
         .one_pass = o->one_pass,
     };
     OPT_REQUIRE(o->n_calib <= OPT_CALIBRATION_MAX_FILES, ctx, OPT_ERR_USAGE, "--calib",

@@ -12,6 +12,7 @@ struct opt_calibration {
     opt_plan *plan;
     opt_corpus corpus;
     opt_stream *stream;
+    opt_compute compute;
     bool one_pass, spills;
     opt_workdir *work; /* NULL before opt_calibration_begin */
     bool saves;        /* finished stages go there */
@@ -103,6 +104,7 @@ opt_status opt_calibration_new(opt_plan *plan, const opt_tokenizer *tokenizer,
     OPT_TRY(alloc_tables(c));
     OPT_TRY(opt_corpus_read(ctx, tokenizer, &options->text, &c->corpus));
     c->spills = options->spills;
+    c->compute = options->compute;
     *out = c;
     c = NULL;
 done:
@@ -268,6 +270,7 @@ static opt_status collect_early(opt_calibration *c) {
     const int n_units = c->plan->model->n_units;
     OPT_TRY(thin_out(c, &corpus));
     OPT_TRY(opt_stream_new(c->ctx, c->plan->model, &corpus, spill_dir(c), &stream));
+    opt_stream_set_compute(stream, c->compute);
     for (int unit = -1; unit < n_units; unit++) {
         OPT_TRY(opt_stream_advance(stream, unit, NULL));
     }
@@ -329,10 +332,12 @@ done:
 opt_status opt_calibration_begin(opt_calibration *c, const char *output, int sweeps, bool fresh) {
     opt_status st = OPT_OK;
     char options[64];
-    (void)snprintf(options, sizeof options, "%d sweeps, %s", sweeps,
-                   c->one_pass ? "one pass" : "block by block");
+    (void)snprintf(options, sizeof options, "%d sweeps, %s, %s", sweeps,
+                   c->one_pass ? "one pass" : "block by block",
+                   c->compute == OPT_COMPUTE_I16 ? "i16" : "f32");
     OPT_TRY(opt_resume_open(c->plan, &c->corpus, options, output, fresh, &c->work));
     OPT_TRY(opt_stream_new(c->ctx, c->plan->model, &c->corpus, spill_dir(c), &c->stream));
+    opt_stream_set_compute(c->stream, c->compute);
     c->saves = c->transforms == NULL; /* what they did to vectors is not among what is saved */
 done:
     return st;

@@ -94,6 +94,22 @@ typedef struct opt_act_i8 {
     int64_t n_padded;
 } opt_act_i8;
 
+/**
+ * Numbers as 16-bit integers in groups of 64 that share a scale, n rows of k elements (a multiple
+ * of 64), two neighbouring elements a pair: pair p of row i lies at pairs[i * row + p * step], the
+ * first element in its low half, and the scale of group g at scale[i * scale_row + g * scale_step].
+ * One of row and step is 1. Magnitudes are at most OPT_I16_MAX, so that a group's dot product fits
+ * 32 bits.
+ */
+typedef struct opt_i16 {
+    const int32_t *pairs;
+    int64_t row, step;
+    const float *scale;
+    int64_t scale_row, scale_step;
+} opt_i16;
+#define OPT_I16_GROUP 64
+#define OPT_I16_MAX 5792
+
 struct optk_scalar; /* kern/scalar.h */
 
 /*
@@ -156,6 +172,31 @@ typedef void opt_kern_gemm_add_f32_fn(const float *a, int64_t a_row, int64_t a_c
 typedef void opt_kern_gemm_sub_f64_fn(const double *a, int64_t a_row, int64_t a_col,
                                       const double *b, int64_t ldb, double *y, int64_t ldy,
                                       int64_t n_rows, int64_t n_cols, int64_t k);
+/**
+ * y[r, c] = sum_i a[r, i] b[c, i] over k elements: dot products of groups are exact in integers,
+ * converted to float and added in increasing order with one fused multiply-add each, whose factor
+ * is the rounded product of both scales. So every instruction set gives the same bits. With both
+ * sides from quantize_i16 the error of a product is about 3e-5 of the product of its groups'
+ * largest magnitudes.
+ */
+typedef void opt_kern_gemm_i16_fn(const opt_i16 *a, const opt_i16 *b, float *y, int64_t ldy,
+                                  int64_t n_rows, int64_t n_cols, int64_t k);
+/**
+ * One row x [n] to pairs [n_padded / 2] (step 1) and scale [n_padded / 64]; n_padded is a multiple
+ * of 64 >= n, the tail is zero. Scale = max|x| / OPT_I16_MAX, an element = nearest even of x *
+ * (OPT_I16_MAX / max|x|). A group below 2^-100 counts as zero; one with a NaN or an infinity gets a
+ * NaN scale.
+ */
+typedef void opt_kern_quantize_i16_fn(const float *x, int64_t n, int64_t n_padded, int32_t *pairs,
+                                      float *scale);
+/**
+ * The columns of x [n_rows, n_cols] (stride ldx) as rows of an opt_i16 (row 1, step ld, scale_row
+ * 1, scale_step ld): pairs [n_padded / 2, ld], scale [n_padded / 64, ld], n_padded being n_rows
+ * rounded up to a multiple of 64.
+ */
+typedef void opt_kern_quantize_i16_columns_fn(const float *x, int64_t ldx, int64_t n_rows,
+                                              int64_t n_cols, int32_t *pairs, float *scale,
+                                              int64_t ld);
 /**
  * y[c] += sum_i a[i] x[idx[i], c] over n_terms rows of x (stride ldx), n columns: a chain in
  * increasing i as in gemm_add_f32.
@@ -259,6 +300,9 @@ typedef struct opt_kern {
 
     opt_kern_gemm_add_f32_fn *gemm_add_f32;
     opt_kern_gemm_sub_f64_fn *gemm_sub_f64;
+    opt_kern_gemm_i16_fn *gemm_i16;
+    opt_kern_quantize_i16_fn *quantize_i16;
+    opt_kern_quantize_i16_columns_fn *quantize_i16_columns;
     opt_kern_add_rows_fn *add_rows;
     opt_kern_round_scalar_fn *round_scalar;
 

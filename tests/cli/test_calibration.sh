@@ -69,6 +69,15 @@ check "one pass: a block behind floats is solved alike" test "$(block o.json blk
 check "one pass: the next block is not" test "$(block o.json blk.1.attn_q.weight)" != "$(block p.json blk.1.attn_q.weight)"
 check "the report has the condition" grep -q '"condition": *[1-9]' o.json
 
+# How the text runs: in 16-bit integers, or in f32.
+expect 0 q -o f.gguf -m gptq -f q4_0 --calib-compute f32 --json=f.json -q --force
+expect 0 q -o i.gguf -m gptq -f q4_0 --calib-compute i16 -q --force
+check "16-bit integers are the default" cmp -s i.gguf r.gguf
+check "f32 gives other bytes" test "$(cmp -s f.gguf r.gguf; echo $?)" -eq 1
+check "and the same errors within 2 %" awk "BEGIN {x = $(sum f.json) / $(sum refined.json); exit !(x > 0.98 && x < 1.02)}"
+expect 2 q -o x.gguf -m gptq -f q4_0 --calib-compute bf16
+check "--calib-compute bf16 is answered" grep -q "calib-compute: 'bf16' is none of i16|f32" err
+
 # The choice of windows: by seed, and the same from JSON lines.
 expect 0 q -o s1.gguf -m gptq -f q4_0 --seed 1 -q
 check "another seed takes other windows" test "$(cmp -s s1.gguf r.gguf; echo $?)" -eq 1

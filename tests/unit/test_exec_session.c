@@ -52,6 +52,36 @@ static void test_exec_session__same_bits_in_exact_mode(void **state) {
     check_same_bits(OPT_TESTDATA "/families/qwen3", OPT_COMPUTE_EXACT);
 }
 
+static void test_exec_session__same_bits_in_16_bits(void **state) {
+    (void)state;
+    check_same_bits(STORIES, OPT_COMPUTE_I16);
+    check_same_bits(OPT_TESTDATA "/families/llama-untied-bias", OPT_COMPUTE_I16);
+}
+
+/* Linear layers on 16-bit block integers: close to exact, but not the same. */
+static void test_exec_session__16_bits_are_nearly_exact(void **state) {
+    int32_t ids[N_IDS];
+    float *logits[2];
+    double off = 0.0, size = 0.0;
+    int64_t n = 0;
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        rig r = rig_open(STORIES, i == 0 ? OPT_COMPUTE_EXACT : OPT_COMPUTE_I16, N_CTX, 0, 1);
+        n = N_IDS * rig_n_vocab(&r);
+        fill_ids(ids, N_IDS, rig_n_vocab(&r));
+        logits[i] = rig_logits(&r, ids, N_IDS, N_IDS);
+        rig_close(&r);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        const double d = (double)logits[1][i] - (double)logits[0][i];
+        off += d * d;
+        size += (double)logits[0][i] * (double)logits[0][i];
+    }
+    assert_true(off > 0.0 && off < 1e-3 * 1e-3 * size);
+    free(logits[0]);
+    free(logits[1]);
+}
+
 static void test_exec_session__same_bits_in_fast_mode(void **state) {
     (void)state;
     check_same_bits(STORIES, OPT_COMPUTE_FAST);
@@ -449,6 +479,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exec_session__same_bits_in_exact_mode),
         cmocka_unit_test(test_exec_session__same_bits_in_fast_mode),
+        cmocka_unit_test(test_exec_session__same_bits_in_16_bits),
+        cmocka_unit_test(test_exec_session__16_bits_are_nearly_exact),
         cmocka_unit_test(test_exec_session__same_bits_with_int8_activations),
         cmocka_unit_test(test_exec_session__fast_is_near_exact),
         cmocka_unit_test(test_exec_session__truncated_cache_is_as_good_as_new),

@@ -34,6 +34,62 @@ static void test_gram__equals_double_sums(void **state) {
     free(c);
 }
 
+/* 16-bit block integers: every element is close, for the size of its two columns; the same bits
+ * for any number of threads. */
+static void test_gram__block_integers_are_close(void **state) {
+    static const struct {
+        int64_t n, n_tokens, chunk;
+        int n_threads;
+    } rows[] = {{1, 1, 1, 1},      {3, 7, 7, 2},       {48, 64, 64, 1},    {49, 65, 65, 3},
+                {130, 128, 50, 2}, {192, 300, 300, 1}, {192, 300, 300, 3}, {192, 300, 100, 2}};
+    solve_case *c = case_new(6);
+    double *first = NULL;
+    (void)state;
+    for (int r = 0; r < COUNT_OF(rows); r++) {
+        opt_ctx *ctx = test_ctx(rows[r].n_threads);
+        const int64_t n = rows[r].n, n_tokens = rows[r].n_tokens;
+        opt_gram g = {0};
+        opt_gram_scratch s;
+        double diag[CASE_COLS] = {0};
+        assert_int_equal(opt_gram_new(ctx, n, &g), OPT_OK);
+        assert_int_equal(opt_gram_scratch_new(ctx, n, rows[r].chunk, &s), OPT_OK);
+        s.block16 = true;
+        for (int64_t t = 0; t < n_tokens; t += rows[r].chunk) {
+            const int64_t some = n_tokens - t < rows[r].chunk ? n_tokens - t : rows[r].chunk;
+            assert_int_equal(opt_gram_add(ctx, opt_kern_get(ctx), &g, c->x + t * n, some, &s),
+                             OPT_OK);
+        }
+        for (int64_t t = 0; t < n_tokens * n; t++) {
+            diag[t % n] += (double)c->x[t] * (double)c->x[t];
+        }
+        for (int64_t i = 0; i < n; i++) {
+            for (int64_t j = 0; j <= i; j++) {
+                double sum = 0.0;
+                for (int64_t t = 0; t < n_tokens; t++) {
+                    sum += (double)c->x[t * n + i] * (double)c->x[t * n + j];
+                }
+                const double off = fabs(g.sum[i * n + j] - sum) / sqrt(diag[i] * diag[j]);
+                if (!(off <= 3e-3 / sqrt((double)n_tokens))) {
+                    fail_msg("case %d: element (%d, %d) is off by %g", r, (int)i, (int)j, off);
+                }
+                if (r == 6) {
+                    assert_true(g.sum[i * n + j] == first[i * n + j]);
+                }
+            }
+        }
+        if (r == 5) {
+            first = malloc((size_t)(n * n) * sizeof *first);
+            assert_non_null(first);
+            memcpy(first, g.sum, (size_t)(n * n) * sizeof *first);
+        }
+        opt_gram_scratch_free(ctx, &s);
+        opt_gram_free(ctx, &g);
+        opt_ctx_free(ctx);
+    }
+    free(first);
+    free(c);
+}
+
 static void test_gram__same_bits_for_any_number_of_threads(void **state) {
     static const int threads[] = {1, 2, 3, 7};
     solve_case *c = case_new(2);
@@ -171,6 +227,7 @@ static void test_hessian__refuses_what_cannot_be(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gram__equals_double_sums),
+        cmocka_unit_test(test_gram__block_integers_are_close),
         cmocka_unit_test(test_gram__same_bits_for_any_number_of_threads),
         cmocka_unit_test(test_cholesky__multiplies_back),
         cmocka_unit_test(test_hessian__factor_solves_the_steps),
