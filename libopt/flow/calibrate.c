@@ -374,7 +374,7 @@ opt_status opt_calibration_enter(opt_calibration *c, int stage, opt_plan_sums *s
     OPT_TRY(advance_to(c, stage));
     free_kept(c);
     OPT_TRY(opt_transforms_enter(c->transforms, stage));
-    if (!c->one_pass || c->saves) {
+    if (!c->one_pass || c->saves || opt_transforms_late(c->transforms, -1)) {
         OPT_TRY(reserve_kept(c, stage));
     }
     if (c->saves) {
@@ -388,6 +388,11 @@ opt_status opt_calibration_enter(opt_calibration *c, int stage, opt_plan_sums *s
     }
 done:
     return st;
+}
+
+opt_status opt_calibration_late(opt_calibration *c, int64_t i) {
+    return opt_transforms_finish(c->transforms, weight_index(c->plan, &c->plan->tensors[i]),
+                                 c->replaced);
 }
 
 const opt_hessian *opt_calibration_hessian(const opt_calibration *c, int64_t i) {

@@ -68,6 +68,9 @@ void opt_calibration_finish(opt_calibration *c);
  * Thread-safe. */
 bool opt_calibration_take(const opt_calibration *c, int64_t i, int64_t row0, int64_t n_rows,
                           uint8_t *dst);
+/** Comes before the first tile of plan tensor i if it is late (opt_plan_tensor.late): what it
+ * depends on has been kept. */
+OPT_MUST_USE opt_status opt_calibration_late(opt_calibration *c, int64_t i);
 /** The Hessian of plan tensor i, whose stage was entered; NULL if it is not calibrated. */
 const opt_hessian *opt_calibration_hessian(const opt_calibration *c, int64_t i);
 /** Takes encoded rows [n_rows] of plan tensor i, so that later units see them. Thread-safe for

@@ -358,7 +358,8 @@ static void fill_window(engine *e, window *w) {
         const opt_plan_tensor *t = &e->plan->tensors[e->next_tensor];
         const int64_t rows = opt_min_i64(t->tile_rows, t->n_rows - e->next_row);
         const size_t bytes = (size_t)rows * t->row_bytes;
-        if (w->used + bytes > w->capacity || (by_stages(e) && next_stage(e) != e->stage)) {
+        if (w->used + bytes > w->capacity || (by_stages(e) && next_stage(e) != e->stage) ||
+            (t->late && e->next_row == 0 && w->n > 0)) {
             break;
         }
         piece *p = &w->pieces[w->n++];
@@ -409,6 +410,10 @@ static opt_status run_windows(engine *e, const char *step) {
     for (int turn = 0;; turn ^= 1) {
         window *w = &e->windows[turn];
         OPT_TRY(change_stage(e));
+        if (e->next_tensor < e->plan->n && e->next_row == 0 &&
+            e->plan->tensors[e->next_tensor].late) { /* then it begins a window */
+            OPT_TRY(opt_calibration_late(e->calibration, e->next_tensor));
+        }
         fill_window(e, w);
         e->current = w;
         OPT_TRY(opt_parallel_for(e->plan->ctx, w->n + TILE_PIECES, run_tile, e));

@@ -16,6 +16,7 @@ const opt_transform *const opt_transform_rows[] = {
     &opt_transform_smoothquant,
     &opt_transform_awq,
     &opt_transform_clip,
+    &opt_transform_bias_correction,
     NULL,
 };
 

@@ -30,6 +30,7 @@ typedef struct opt_plan_tensor {
     int64_t tile_rows; /* rows encoded together: depends on the shape only */
     const char *note; /* "" or why the format is not the one asked for; lives in the plan's arena */
     bool rewritten;   /* a transform changes it first */
+    bool late;        /* it depends on tensors before it as they are stored */
     bool replaced;    /* the width does not suit the format asked for: another one took its place */
     double rmse, rel_error;
     /* Calibrated tensors; NaN and 0 otherwise. Errors are relative to the mean square output. */

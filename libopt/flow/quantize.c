@@ -360,6 +360,7 @@ static opt_status plan_weight(job *j, int i) {
     t->replaced = c->format != wanted;
     if (opt_transforms_touches(j->transforms, i)) {
         opt_plan_rewrites(j->plan, c->method);
+        t->late = opt_transforms_late(j->transforms, i);
     }
     OPT_TRY(settle_method(j, t));
 done:
@@ -733,37 +734,6 @@ done:
     return st;
 }
 
-/** Room for what the transforms will have done; their names, before the run. */
-static opt_status add_transforms(const job *j, opt_quantize_result *result) {
-    opt_status st = OPT_OK;
-    int n;
-    const opt_transform_effect *effects = opt_transforms_effects(j->transforms, &n);
-    opt_transform_result *rows = opt_arena_array(result->impl, (size_t)n + 1, sizeof *rows);
-    OPT_TRY_PTR(rows);
-    for (int i = 0; i < n; i++) {
-        const char *group = opt_arena_strdup(result->impl, effects[i].group);
-        OPT_TRY_PTR(group);
-        rows[i] = (opt_transform_result){effects[i].transform, group, NAN, NAN, NAN};
-    }
-    result->transforms = rows;
-    result->n_transforms = n;
-done:
-    return st;
-}
-
-/** The figures, after the run; cannot fail. */
-static void complete_transforms(const job *j, opt_quantize_result *result) {
-    int n;
-    const opt_transform_effect *effects = opt_transforms_effects(j->transforms, &n);
-    opt_transform_result *rows =
-        (opt_transform_result *)result->transforms; /* ours: made by add_transforms */
-    for (int i = 0; i < n && i < result->n_transforms; i++) {
-        rows[i].value = effects[i].value;
-        rows[i].before = effects[i].before;
-        rows[i].after = effects[i].after;
-    }
-}
-
 /** Options that go with a target, or not. */
 static opt_status check_target(opt_ctx *ctx, const opt_quantize_options *o) {
     opt_status st = OPT_OK;
@@ -802,7 +772,7 @@ opt_status opt_quantize(opt_ctx *ctx, const opt_quantize_options *options,
     }
     OPT_TRY(opt_plan_result(j.plan, result)); /* nothing may fail behind the rename */
     have_result = true;
-    OPT_TRY(add_transforms(&j, result));
+    OPT_TRY(opt_transforms_result(j.transforms, result));
     if (j.budget != NULL) {
         OPT_TRY(opt_budget_report(j.budget, j.plan, result));
     }
@@ -814,7 +784,7 @@ opt_status opt_quantize(opt_ctx *ctx, const opt_quantize_options *options,
         OPT_TRY(run_emit(&j));
     }
     opt_plan_complete_result(j.plan, result);
-    complete_transforms(&j, result);
+    opt_transforms_complete_result(j.transforms, result);
     if (j.budget != NULL) {
         if (!options->dry_run) { /* the file is complete, whatever comes of this */
             OPT_TRY(opt_budget_check(j.budget, options->output));

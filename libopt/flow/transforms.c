@@ -28,6 +28,8 @@ struct opt_transforms {
     opt_rewrite *rewrite;
     opt_transform_job job;
     const opt_format **formats; /* [n_weights] */
+    bool any_late;
+    double **means; /* [n_nodes] of the inputs of the stage, where something is late */
 };
 
 /* ---- reading ---- */
@@ -144,8 +146,16 @@ done:
     return st;
 }
 
+static void free_means(opt_transforms *t) {
+    for (int i = 0; t->means != NULL && i < t->model->n_nodes; i++) {
+        opt_free(t->ctx, t->means[i]);
+        t->means[i] = NULL;
+    }
+}
+
 void opt_transforms_free(opt_transforms *t) {
     if (t != NULL) {
+        free_means(t);
         opt_rewrite_free(t->rewrite);
         opt_str_free(t->ctx, &t->text);
         opt_arena_free(t->arena);
@@ -188,10 +198,15 @@ opt_status opt_transforms_plan(opt_transforms *t, opt_model *model, bool calibra
     const size_t n = (size_t)model->n_weights;
     t->job.max_effects = t->n * (model->n_nodes + 1);
     OPT_TRY_PTR(t->job.touched = opt_arena_array(t->arena, n, sizeof *t->job.touched));
+    OPT_TRY_PTR(t->job.late = opt_arena_array(t->arena, n, sizeof *t->job.late));
     OPT_TRY_PTR(t->job.wanted = opt_arena_array(t->arena, n, sizeof *t->job.wanted));
     OPT_TRY_PTR(t->job.effects =
                     opt_arena_array(t->arena, (size_t)t->job.max_effects, sizeof *t->job.effects));
     OPT_TRY(call_steps(t, 1));
+    for (size_t i = 0; i < n; i++) {
+        t->any_late = t->any_late || t->job.late[i];
+    }
+    OPT_TRY_PTR(t->means = opt_arena_array(t->arena, (size_t)model->n_nodes, sizeof(double *)));
     OPT_TRY(opt_rewrite_new(t->ctx, model, &t->rewrite));
     t->job.rewrite = t->rewrite;
 done:
@@ -261,16 +276,88 @@ opt_status opt_transforms_enter(opt_transforms *t, int stage) {
         return OPT_OK;
     }
     opt_rewrite_close(t->rewrite);
+    free_means(t);
     return apply(t, stage, NULL, false);
 }
 
+/* What finish will need of the statistics, which are gone by then. */
+static opt_status keep_means(opt_transforms *t, const opt_gram *grams) {
+    opt_status st = OPT_OK;
+    for (int i = 0; t->any_late && i < t->model->n_nodes; i++) {
+        const opt_gram *g = &grams[i];
+        if (g->sum == NULL) {
+            continue;
+        }
+        double *mean = opt_alloc_array(t->ctx, (size_t)g->n, sizeof *mean);
+        OPT_TRY_PTR(mean);
+        for (int64_t c = 0; c < g->n; c++) {
+            mean[c] = g->total[c] / (double)g->n_tokens;
+        }
+        t->means[i] = mean;
+    }
+done:
+    return st;
+}
+
 opt_status opt_transforms_fit(opt_transforms *t, int stage, opt_gram *grams) {
-    return t == NULL ? OPT_OK : apply(t, stage, grams, true);
+    opt_status st = OPT_OK;
+    if (t != NULL) {
+        OPT_TRY(apply(t, stage, grams, true));
+        OPT_TRY(keep_means(t, grams));
+    }
+done:
+    return st;
+}
+
+bool opt_transforms_late(const opt_transforms *t, int i) {
+    return t != NULL && (i < 0 ? t->any_late : t->job.late[i]);
+}
+
+opt_status opt_transforms_finish(opt_transforms *t, int i, const opt_tensor *const *solved) {
+    opt_status st = OPT_OK;
+    const opt_model *m = t->model;
+    for (int node = 0; node < m->n_nodes; node++) {
+        const opt_node *n = &m->nodes[node];
+        if (n->op != &opt_op_linear || n->weights[1] != i || t->means[n->in[0]] == NULL ||
+            solved[n->weights[0]] == NULL) {
+            continue;
+        }
+        for (int s = 0; s < t->n; s++) {
+            if (t->steps[s].row->finish != NULL) {
+                t->job.params = t->steps[s].params;
+                OPT_TRY(t->steps[s].row->finish(&t->job, node, solved[n->weights[0]],
+                                                t->means[n->in[0]]));
+            }
+        }
+    }
+done:
+    return st;
 }
 
 const char *opt_transforms_text(const opt_transforms *t) { return t != NULL ? t->text.data : ""; }
 
-const opt_transform_effect *opt_transforms_effects(const opt_transforms *t, int *n) {
-    *n = t != NULL ? t->job.n_effects : 0;
-    return t != NULL ? t->job.effects : NULL;
+opt_status opt_transforms_result(const opt_transforms *t, opt_quantize_result *result) {
+    opt_status st = OPT_OK;
+    const int n = t != NULL ? t->job.n_effects : 0;
+    opt_transform_result *rows = opt_arena_array(result->impl, (size_t)n + 1, sizeof *rows);
+    OPT_TRY_PTR(rows);
+    for (int i = 0; i < n; i++) {
+        const char *group = opt_arena_strdup(result->impl, t->job.effects[i].group);
+        OPT_TRY_PTR(group);
+        rows[i] = (opt_transform_result){t->job.effects[i].transform, group, NAN, NAN, NAN};
+    }
+    result->transforms = rows;
+    result->n_transforms = n;
+done:
+    return st;
+}
+
+void opt_transforms_complete_result(const opt_transforms *t, opt_quantize_result *result) {
+    opt_transform_result *rows =
+        (opt_transform_result *)result->transforms; /* ours: made by opt_transforms_result */
+    for (int i = 0; t != NULL && i < t->job.n_effects && i < result->n_transforms; i++) {
+        rows[i].value = t->job.effects[i].value;
+        rows[i].before = t->job.effects[i].before;
+        rows[i].after = t->job.effects[i].after;
+    }
 }

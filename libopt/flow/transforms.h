@@ -41,9 +41,20 @@ OPT_MUST_USE opt_status opt_transforms_enter(opt_transforms *t, int stage);
 /** Does the rest; grams [n_nodes] follow the weights. */
 OPT_MUST_USE opt_status opt_transforms_fit(opt_transforms *t, int stage, opt_gram *grams);
 
+/** Whether weight `i` is rewritten by opt_transforms_finish, and whether any is (i < 0). */
+bool opt_transforms_late(const opt_transforms *t, int i);
+/**
+ * Rewrites late weight `i` of the stage, when the matrix of its node is stored as `solved` (NULL:
+ * as it is in the source). After opt_transforms_fit.
+ */
+OPT_MUST_USE opt_status opt_transforms_finish(opt_transforms *t, int i,
+                                              const opt_tensor *const *solved);
+
 /** "awq,clip:steps=20" as read, for the file's metadata. */
 const char *opt_transforms_text(const opt_transforms *t);
-/** What they did; the strings live as long as `t`. */
-const opt_transform_effect *opt_transforms_effects(const opt_transforms *t, int *n);
+/** Lists in a result of opt_plan_result what they will do, and, after the run, what they did; the
+ * second cannot fail. */
+OPT_MUST_USE opt_status opt_transforms_result(const opt_transforms *t, opt_quantize_result *result);
+void opt_transforms_complete_result(const opt_transforms *t, opt_quantize_result *result);
 
 #endif

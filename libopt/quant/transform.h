@@ -37,6 +37,7 @@ typedef struct opt_transform_job {
     opt_gram *grams;                  /* [n_nodes] apply: of the inputs of linear nodes, in what
                                          the weights are now; sum NULL: not known */
     bool *touched;                    /* [n_weights] plan: will be rewritten */
+    bool *late;                       /* [n_weights] plan: rewritten by finish */
     bool *wanted;                     /* [n_weights] plan: Gram matrix of their inputs is needed */
     opt_transform_effect *effects;    /* [n_effects], made by plan, filled by apply */
     int n_effects, max_effects;
@@ -59,6 +60,13 @@ typedef struct opt_transform {
     /** Rewrites the weights of the nodes of one stage; with FLAG_FITTED, scales job->grams along.
      */
     opt_status (*apply)(opt_transform_job *job);
+    /**
+     * For rows that mark weights as late: rewrites them for linear node `node`, whose weight is
+     * stored as `solved` (the source's order of rows) and whose inputs have the mean `mean`. NULL:
+     * none is late.
+     */
+    opt_status (*finish)(opt_transform_job *job, int node, const opt_tensor *solved,
+                         const double *mean);
 } opt_transform;
 
 /** For plan: opens an effect. `group` is copied. */
@@ -72,6 +80,7 @@ int64_t opt_transform_n_cols(const opt_model *m, int weight);
 int64_t opt_transform_n_rows(const opt_model *m, int weight);
 
 extern const opt_transform opt_transform_fold_norms, opt_transform_rotate,
-    opt_transform_rotate_heads, opt_transform_awq, opt_transform_smoothquant, opt_transform_clip;
+    opt_transform_rotate_heads, opt_transform_awq, opt_transform_smoothquant, opt_transform_clip,
+    opt_transform_bias_correction;
 
 #endif
