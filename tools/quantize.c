@@ -7,7 +7,8 @@
 typedef struct settings {
     cli_common common;
     cli_output output;
-    const char *format, *preset, *method, *mix, *formats, *measurements, *save_measurements;
+    const char *format, *preset, *method, *mix, *imatrix, *save_imatrix, *formats, *measurements;
+    const char *save_measurements;
     uint64_t target_bytes;
     double target_bpw, target_kld;
     cli_list rules, calib, transforms;
@@ -54,6 +55,10 @@ static const cli_option options[] = {
     {"calib-compute", 0, CLI_CHOICE, NULL,
      "calibration runs in 16-bit integers with scales, or in f32, at half the speed (default i16)",
      offsetof(settings, calib_compute), "i16|f32", 0, 0},
+    {"imatrix", 0, CLI_TEXT, "FILE", "importance of columns from llama-imatrix (GGUF)",
+     offsetof(settings, imatrix), NULL, 0, 0},
+    {"save-imatrix", 0, CLI_TEXT, "FILE", "write the importance seen in calibration",
+     offsetof(settings, save_imatrix), NULL, 0, 0},
     {"one-pass", 0, CLI_FLAG, NULL, "statistics of the float model: faster, a little worse",
      offsetof(settings, one_pass), NULL, 0, 0},
     {"fresh", 0, CLI_FLAG, NULL, "begin anew where an interrupted run left OUT.work",
@@ -166,6 +171,8 @@ static opt_status run(cli_job *job, void *user) {
     o.n_calib = s->calib.n;
     o.calib_mix = s->mix;
     o.calib_compute = s->calib_compute == 1 ? OPT_CALIB_F32 : OPT_CALIB_I16;
+    o.imatrix = s->imatrix;
+    o.save_imatrix = s->save_imatrix;
     o.one_pass = s->one_pass;
     o.fresh = s->fresh;
     o.calib_samples = s->samples;

@@ -45,9 +45,11 @@ typedef struct opt_quantize_options {
     uint64_t seed;         /**< chooses the windows */
     int sweeps;            /**< rounds of refinement of methods that refine */
     opt_calib_compute calib_compute;
-    bool one_pass;         /**< statistics of the float model, without running what was solved */
-    bool allow_requantize; /**< accept a quantized input */
-    bool fresh;            /**< do not continue an interrupted run, whose OUTPUT.work is there */
+    bool one_pass;            /**< statistics of the float model, without running what was solved */
+    bool allow_requantize;    /**< accept a quantized input */
+    bool fresh;               /**< do not continue an interrupted run, whose OUTPUT.work is there */
+    const char *imatrix;      /**< llama.cpp's importance matrix; NULL: none */
+    const char *save_imatrix; /**< where to write one from the calibration; NULL: nowhere */
     bool force, dry_run;
     /* A budget chooses the format of every matrix that no rule gives one; at most one target is
      * set, and then `format` is NULL. */

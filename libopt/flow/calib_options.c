@@ -38,11 +38,14 @@ opt_status opt_calibration_read_options(opt_ctx *ctx, const opt_quantize_options
                  .seed = o->seed},
         .compute = o->calib_compute == OPT_CALIB_F32 ? OPT_COMPUTE_EXACT : OPT_COMPUTE_I16,
         .one_pass = o->one_pass,
+        .saves_statistics = o->save_imatrix != NULL,
     };
     OPT_REQUIRE(o->n_calib <= OPT_CALIBRATION_MAX_FILES, ctx, OPT_ERR_USAGE, "--calib",
                 "%zu files; at most %d can be mixed", o->n_calib, OPT_CALIBRATION_MAX_FILES);
     OPT_REQUIRE(o->n_calib > 0 || (o->calib_mix == NULL && !o->one_pass), ctx, OPT_ERR_USAGE,
                 o->one_pass ? "--one-pass" : "--mix", "there is no calibration text: --calib FILE");
+    OPT_REQUIRE(o->n_calib > 0 || o->save_imatrix == NULL, ctx, OPT_ERR_USAGE, "--save-imatrix",
+                "there is no calibration text: --calib FILE");
     if (o->calib_mix != NULL) {
         OPT_TRY(read_mix(ctx, o->calib_mix, out));
     }

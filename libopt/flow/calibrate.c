@@ -13,7 +13,7 @@ struct opt_calibration {
     opt_corpus corpus;
     opt_stream *stream;
     opt_compute compute;
-    bool one_pass, spills;
+    bool one_pass, spills, saves_statistics;
     opt_workdir *work; /* NULL before opt_calibration_begin */
     bool saves;        /* finished stages go there */
     bool restored;     /* the stage was saved by an earlier run */
@@ -105,6 +105,7 @@ opt_status opt_calibration_new(opt_plan *plan, const opt_tokenizer *tokenizer,
     OPT_TRY(opt_corpus_read(ctx, tokenizer, &options->text, &c->corpus));
     c->spills = options->spills;
     c->compute = options->compute;
+    c->saves_statistics = options->saves_statistics;
     *out = c;
     c = NULL;
 done:
@@ -191,6 +192,20 @@ static void describe(opt_calibration *c, opt_plan_tensor *t, const opt_hessian *
     }
 }
 
+/* A tied embedding's matrix is not that of its inputs alone, and it is no layer to llama.cpp. */
+static opt_status save_statistics(opt_calibration *c, opt_plan_tensor *t, const opt_hessian *h) {
+    if (!c->saves_statistics || is_tied(t)) {
+        return OPT_OK;
+    }
+    float *copy = opt_arena_array(c->plan->arena, (size_t)h->n, sizeof *copy);
+    if (copy == NULL) {
+        return OPT_ERR_MEMORY;
+    }
+    memcpy(copy, h->diag, (size_t)h->n * sizeof *copy);
+    t->mean_square = copy;
+    return OPT_OK;
+}
+
 static opt_status make_hessians(opt_calibration *c) {
     opt_status st = OPT_OK;
     const opt_model *m = c->plan->model;
@@ -218,6 +233,7 @@ static opt_status make_hessians(opt_calibration *c) {
         const opt_hessian *h = opt_calibration_hessian(c, i);
         if (h != NULL) {
             describe(c, &c->plan->tensors[i], h);
+            OPT_TRY(save_statistics(c, &c->plan->tensors[i], h));
         }
     }
 done:
@@ -338,7 +354,8 @@ opt_status opt_calibration_begin(opt_calibration *c, const char *output, int swe
     OPT_TRY(opt_resume_open(c->plan, &c->corpus, options, output, fresh, &c->work));
     OPT_TRY(opt_stream_new(c->ctx, c->plan->model, &c->corpus, spill_dir(c), &c->stream));
     opt_stream_set_compute(c->stream, c->compute);
-    c->saves = c->transforms == NULL; /* what they did to vectors is not among what is saved */
+    /* What transforms did to vectors, and statistics, are not among what is saved. */
+    c->saves = c->transforms == NULL && !c->saves_statistics;
 done:
     return st;
 }

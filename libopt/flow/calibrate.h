@@ -16,7 +16,8 @@
 typedef struct opt_calibration_options {
     opt_corpus_options text; /* n_paths 0: no calibration */
     double weights[OPT_CALIBRATION_MAX_FILES];
-    bool spills; /* activations are in a file of the work directory, all but a window */
+    bool spills;           /* activations are in a file of the work directory, all but a window */
+    bool saves_statistics; /* opt_plan_tensor.mean_square is filled; nothing is resumed */
     opt_compute compute;
     bool one_pass; /* statistics of the float model: blocks do not see what was solved before */
     struct opt_transforms *transforms; /* flow/transforms.h; NULL: none. Borrowed */

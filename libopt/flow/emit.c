@@ -196,7 +196,7 @@ static opt_status encode_rows(const engine *e, const opt_plan_tensor *t, piece *
         .format = t->format,
         .kern = e->kern,
         .w = s->w,
-        .importance = h != NULL ? h->diag : NULL,
+        .importance = h != NULL ? h->diag : t->importance,
         .hessian = h,
         .sweeps = e->sweeps,
         .nearest = &p->sums.out_nearest,
@@ -521,6 +521,9 @@ opt_status opt_emit(opt_plan *plan, const opt_emit_options *options) {
                                       options->fresh));
     }
     OPT_TRY(run_windows(e, options->step));
+    if (options->before_commit != NULL) {
+        OPT_TRY(options->before_commit(options->user));
+    }
     opt_gguf_writer *writer = e->writer;
     e->writer = NULL; /* commit frees it in every case */
     OPT_TRY(opt_gguf_commit(writer));

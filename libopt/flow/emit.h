@@ -14,10 +14,11 @@ typedef struct opt_emit_options {
         encode. */
     opt_status (*prepare)(void *user);
     void *user;
-    opt_calibration *calibration; /* NULL: none */
-    opt_transforms *transforms;   /* NULL: none; the calibration's, where there is one */
-    int sweeps;                   /* of methods that refine */
-    bool fresh;                   /* begin anew even if an interrupted run could be continued */
+    opt_calibration *calibration;            /* NULL: none */
+    opt_transforms *transforms;              /* NULL: none; the calibration's, where there is one */
+    int sweeps;                              /* of methods that refine */
+    opt_status (*before_commit)(void *user); /* the tensors are written; NULL: nothing to do */
+    bool fresh; /* begin anew even if an interrupted run could be continued */
 } opt_emit_options;
 
 /** Bytes that the engine allocates beyond the writer's header. */

@@ -32,6 +32,8 @@ typedef struct opt_plan_tensor {
     bool rewritten;   /* a transform changes it first */
     bool late;        /* it depends on tensors before it as they are stored */
     bool replaced;    /* the width does not suit the format asked for: another one took its place */
+    const float *importance;  /* [n_cols] of input columns, for want of a Hessian; NULL: alike */
+    const float *mean_square; /* [src_cols] of inputs in calibration, if they are to be saved */
     double rmse, rel_error;
     /* Calibrated tensors; NaN and 0 otherwise. Errors are relative to the mean square output. */
     double output_error, output_error_nearest, damping, condition;

@@ -10,6 +10,7 @@
 #include "flow/budget.h"
 #include "flow/calibrate.h"
 #include "flow/emit.h"
+#include "flow/importance.h"
 #include "flow/preset.h"
 #include "flow/runner.h"
 #include "flow/transforms.h"
@@ -498,9 +499,9 @@ done:
 static opt_status check_outputs(const job *j) {
     opt_status st = OPT_OK;
     const opt_quantize_options *o = j->options;
-    const char *const paths[] = {o->output, o->save_measurements};
+    const char *const paths[] = {o->output, o->save_measurements, o->save_imatrix};
     opt_outfile *file = NULL;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         if (paths[i] != NULL && !o->dry_run) {
             OPT_TRY(opt_emit_refuse_inputs(j->ctx, j->opened.source, paths[i]));
             OPT_TRY(opt_outfile_open(j->ctx, paths[i], o->force, 0, &file));
@@ -703,6 +704,14 @@ done:
     return st;
 }
 
+static opt_status write_importance(void *user) {
+    const job *j = user;
+    const opt_quantize_options *o = j->options;
+    return o->save_imatrix != NULL
+               ? opt_importance_write(j->plan, &j->calib.text, o->save_imatrix, o->force)
+               : OPT_OK;
+}
+
 static opt_status run_emit(job *j) {
     opt_status st = OPT_OK;
     const opt_quantize_options *o = j->options;
@@ -727,6 +736,7 @@ static opt_status run_emit(job *j) {
         .calibration = j->calibration,
         .transforms = j->transforms,
         .sweeps = o->sweeps,
+        .before_commit = write_importance,
         .fresh = o->fresh,
     };
     OPT_TRY(opt_emit(j->plan, &emit));
@@ -770,6 +780,14 @@ opt_status opt_quantize(opt_ctx *ctx, const opt_quantize_options *options,
     if (options->output != NULL) {
         OPT_TRY(opt_emit_refuse_inputs(ctx, j.opened.source, options->output));
     }
+    if (options->save_imatrix != NULL) {
+        OPT_TRY(check_outputs(&j));
+    }
+    if (options->imatrix != NULL) {
+        OPT_TRY(opt_importance_read(j.plan, options->imatrix));
+    }
+    OPT_REQUIRE(options->save_imatrix == NULL || j.transforms == NULL, ctx, OPT_ERR_USAGE,
+                "--save-imatrix", "transforms change what the layers read; save it without them");
     OPT_TRY(opt_plan_result(j.plan, result)); /* nothing may fail behind the rename */
     have_result = true;
     OPT_TRY(opt_transforms_result(j.transforms, result));

@@ -75,6 +75,9 @@ static void hash_plan(const opt_plan *plan, opt_xxh3_state *h) {
         mix_text(h, t->format->name);
         mix_text(h, t->method != NULL ? t->method->name : "");
         mix(h, shape, sizeof shape);
+        if (t->importance != NULL) {
+            mix(h, t->importance, (size_t)t->n_cols * sizeof *t->importance);
+        }
     }
 }
 

@@ -105,6 +105,24 @@ check "what is predicted suffices" cmp -s l.gguf m.gguf
 check "a limit changes no byte" cmp -s m.gguf unlimited.gguf
 check "a limit is kept ($seen of $unlimited)" test "$seen" -le $((12 * 1024 * 1024)) -a "$unlimited" -gt $((12 * 1024 * 1024))
 
+# Importance matrices of llama.cpp: what is written serves as well as the calibration that it came from.
+expect 0 q -o i1.gguf -m rtn -f q4_0 --one-pass --set token_embd:format=f32 --save-imatrix im.gguf -q
+check "an importance matrix is written" test "$(infer-run inspect im.gguf >/dev/null 2>&1; head -c 4 im.gguf)" = GGUF
+expect 0 quantize stories260K -o i2.gguf -f q4_0 --set token_embd:format=f32 --imatrix im.gguf -q
+expect 0 quantize stories260K -o i3.gguf -f q4_0 --set token_embd:format=f32 -q
+differ() { # of the last bytes: heads are of different length
+    tail -c 200000 "$1" >tail1
+    tail -c 200000 "$2" | cmp -l tail1 - | wc -l
+}
+check "read back it gives nearly the same bytes ($(differ i1.gguf i2.gguf) differ)" test "$(differ i1.gguf i2.gguf)" -lt 1000
+check "without it many differ ($(differ i1.gguf i3.gguf))" test "$(differ i1.gguf i3.gguf)" -gt 10000
+expect 2 quantize stories260K -o x.gguf --save-imatrix x.im
+check "nothing to save without text" grep -q 'save-imatrix: there is no calibration text' err
+expect 2 q -o x.gguf --save-imatrix im.gguf
+check "an importance matrix is not overwritten" grep -q 'im.gguf: exists already' err
+expect 3 quantize stories260K -o x.gguf --imatrix i1.gguf
+check "a model is no importance matrix" grep -q 'expected "imatrix"' err
+
 # What is refused.
 expect 2 quantize stories260K -o x.gguf -m gptq -f q4_0
 check "gptq without text" grep -q 'needs calibration text: --calib FILE' err
