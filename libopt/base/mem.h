@@ -70,6 +70,8 @@ typedef struct opt_str {
     size_t cap;
 } opt_str;
 
+/** Makes room for `more` bytes, so that appending them moves nothing. */
+OPT_MUST_USE opt_status opt_str_reserve(opt_ctx *ctx, opt_str *s, size_t more);
 OPT_MUST_USE opt_status opt_str_append(opt_ctx *ctx, opt_str *s, const void *bytes, size_t n);
 OPT_MUST_USE OPT_PRINTF(3, 4) opt_status
     opt_str_printf(opt_ctx *ctx, opt_str *s, const char *fmt, ...);

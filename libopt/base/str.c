@@ -7,7 +7,7 @@
 #include "base/utf8.h"
 
 /** Makes room for `more` bytes and the 0 behind them. */
-static opt_status reserve(opt_ctx *ctx, opt_str *s, size_t more) {
+opt_status opt_str_reserve(opt_ctx *ctx, opt_str *s, size_t more) {
     size_t need = 0;
     if (!opt_add_size(s->len, more, &need) || !opt_add_size(need, 1, &need)) {
         return opt_fail(ctx, OPT_ERR_MEMORY, NULL, "out of memory: a text of %zu + %zu bytes",
@@ -29,7 +29,7 @@ static opt_status reserve(opt_ctx *ctx, opt_str *s, size_t more) {
 }
 
 opt_status opt_str_append(opt_ctx *ctx, opt_str *s, const void *bytes, size_t n) {
-    const opt_status st = reserve(ctx, s, n);
+    const opt_status st = opt_str_reserve(ctx, s, n);
     if (st != OPT_OK) {
         return st;
     }
@@ -50,7 +50,7 @@ opt_status opt_str_printf(opt_ctx *ctx, opt_str *s, const char *fmt, ...) {
     const int n = vsnprintf(NULL, 0, fmt, args);
     va_end(args);
     OPT_REQUIRE(n >= 0, ctx, OPT_ERR_BUG, NULL, "a format string was refused");
-    OPT_TRY(reserve(ctx, s, (size_t)n));
+    OPT_TRY(opt_str_reserve(ctx, s, (size_t)n));
     (void)vsnprintf(s->data + s->len, (size_t)n + 1, fmt, again);
     s->len += (size_t)n;
 done:
@@ -65,7 +65,7 @@ void opt_str_free(opt_ctx *ctx, opt_str *s) {
 
 opt_status opt_str_append_printable(opt_ctx *ctx, opt_str *s, const char *text, size_t n) {
     opt_status st = OPT_OK;
-    OPT_TRY(reserve(ctx, s, n));
+    OPT_TRY(opt_str_reserve(ctx, s, n));
     s->data[s->len] = '\0';
     for (size_t i = 0; i < n;) {
         char piece[OPT_PRINTABLE_MAX];

@@ -15,11 +15,10 @@
 #include "base/pool.h"
 
 #define WINDOW_PIECES 2048
-/* One thread alternates, several overlap: then the first window is work for the others while one
- * prepares the header, and both are slack when the disk is slow for a while. */
-#define ALONE_BYTES ((size_t)4 << 20)
-#define FIRST_BYTES ((size_t)24 << 20)
-#define SECOND_BYTES ((size_t)8 << 20)
+/* With several threads the first window is work for the others while one prepares the header. The
+ * later ones are small enough to be written from a cache, and slack for when the disk is slow. */
+#define WINDOW_BYTES ((size_t)4 << 20)
+#define FIRST_BYTES ((size_t)32 << 20)
 
 /** One tile of one tensor in a window. */
 typedef struct piece {
@@ -115,8 +114,8 @@ static void plan_sizes(const opt_plan *plan, sizes *out) {
         out->method = method > out->method ? method : out->method;
     }
     for (int i = 0; i < 2; i++) {
-        const bool alone = opt_ctx_n_threads(plan->ctx) == 1;
-        const size_t most = alone ? ALONE_BYTES : i == 0 ? FIRST_BYTES : SECOND_BYTES;
+        const bool wait = i == 0 && opt_ctx_n_threads(plan->ctx) > 1;
+        const size_t most = wait ? FIRST_BYTES : WINDOW_BYTES;
         const size_t enough = all < most ? (size_t)all : most;
         out->windows[i] = tile > enough ? tile : enough;
     }
@@ -349,16 +348,17 @@ static bool by_stages(const engine *e) {
     return e->calibration != NULL || e->options->transforms != NULL;
 }
 
-/** Fills a window with the next tiles of the sequence; empty at the end. With calibration all are
- * of the stage that was entered. */
+/** Fills a window, the first one whole, with the next tiles of the sequence; empty at the end. With
+ * calibration all are of the stage that was entered. */
 static void fill_window(engine *e, window *w) {
+    const size_t most = e->previous == NULL ? w->capacity : e->windows[1].capacity;
     w->n = w->n_chunks = 0;
     w->used = 0;
     while (w->n < WINDOW_PIECES && e->next_tensor < e->plan->n) {
         const opt_plan_tensor *t = &e->plan->tensors[e->next_tensor];
         const int64_t rows = opt_min_i64(t->tile_rows, t->n_rows - e->next_row);
         const size_t bytes = (size_t)rows * t->row_bytes;
-        if (w->used + bytes > w->capacity || (by_stages(e) && next_stage(e) != e->stage) ||
+        if (w->used + bytes > most || (by_stages(e) && next_stage(e) != e->stage) ||
             (t->late && e->next_row == 0 && w->n > 0)) {
             break;
         }

@@ -255,6 +255,7 @@ opt_status opt_gguf_create(opt_ctx *ctx, const char *path, bool force, const opt
     w->ctx = ctx;
     w->n = n;
     OPT_TRY(plan(ctx, kv, tensors, n, &l));
+    OPT_TRY(opt_str_reserve(ctx, &w->header, l.header_bytes));
     emitter e = {.ctx = ctx, .out = &w->header};
     put_header(&e, &l);
     OPT_TRY(e.st);
