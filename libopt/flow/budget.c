@@ -15,7 +15,7 @@
 
 enum {
     MAX_FORMATS = 96,
-    MEASURE_WINDOWS = 32, /* of the calibration text, for the errors */
+    MEASURE_WINDOWS = 16, /* of the calibration text, for the errors */
     HELD_WINDOWS = 8,     /* beside them, for the divergences */
     CURVE_POINTS = 32,
     ALIGNMENT = 32 /* of tensors in a GGUF file, unless it says otherwise */

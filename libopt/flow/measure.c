@@ -593,7 +593,8 @@ done:
 
 static opt_status make_hessians(meter *me, int unit) {
     opt_status st = OPT_OK;
-    OPT_TRY(opt_stream_collect(me->stream, unit, me->wanted, me->grams));
+    OPT_TRY((unit < me->m->n_units ? opt_stream_collect_advance
+                                   : opt_stream_collect)(me->stream, unit, me->wanted, me->grams));
     for (int node = 0; node < me->m->n_nodes; node++) {
         bool with_factor = false, tied = false;
         for (int i = 0; i < me->o->n_items; i++) {
@@ -671,7 +672,7 @@ static opt_status measure_stage(meter *me, int stage) {
     if (any && me->o->save != NULL) {
         OPT_TRY(save(me, stage));
     }
-    if (stage < n_units) {
+    if (!any && stage < n_units) { /* otherwise it has when the Gram matrices were made */
         OPT_TRY(opt_stream_advance(me->stream, stage, NULL));
     }
     if (stage < n_units - 1) {

@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Spends the bytes of llama.cpp's best files with --target-bytes and compares the divergence, judged by stock llama-perplexity.
+#
+#   bench/budget_curve.sh --lathe build --peer PEER_BIN_DIR --model HF_DIR --peer-gguf FLOAT.gguf --text FILE --calib FILE
+#                         [--calib FILE]... [--windows 40] [--samples 128] [--threads 2] [--work DIR] [--extra "BYTES..."]
+#                         [--options "..."] [--only "TYPE:EMBEDDING..."]
+#
+# --peer       folder with llama-quantize, llama-imatrix and llama-perplexity
+# --peer-gguf  the same model as a float GGUF made by the peer: the reference of both
+# --calib      calibration text of both sides; --text is only judged on
+# --work       keeps the peer's files, reference logits and measurements for the next run (default: a folder that is removed)
+# --extra      more sizes, without a file of the peer
+# --options    for our quantize, such as "--transform awq"
+# --only       which of the peer's mixtures (default: all of "Q5_K_M:q5_0 Q4_K_M:q5_0 Q3_K_M:q5_0 IQ3_S:iq4_nl")
+set -euo pipefail
+cd "$(dirname "$0")"
+source ./common.sh
+
+lathe=../build peer= model= peer_gguf= text= windows=40 samples=128 threads=2 work= extra= options=
+mixtures="Q5_K_M:q5_0 Q4_K_M:q5_0 Q3_K_M:q5_0 IQ3_S:iq4_nl"
+calib=()
+while [ $# -gt 0 ]; do
+    case $1 in
+    --lathe) lathe=$2 ;; --peer) peer=$2 ;; --model) model=$2 ;; --peer-gguf) peer_gguf=$2 ;; --text) text=$2 ;;
+    --calib) calib+=("$2") ;; --windows) windows=$2 ;; --samples) samples=$2 ;; --threads) threads=$2 ;; --work) work=$2 ;;
+    --extra) extra=$2 ;; --options) options=$2 ;; --only) mixtures=$2 ;;
+    *) sed -n '2,16p' "$0"; exit 2 ;;
+    esac
+    shift 2
+done
+need "$lathe/quantize" "$peer/llama-quantize" "$peer/llama-imatrix" "$peer/llama-perplexity" "$model/config.json" \
+    "$peer_gguf" "$text" "${calib[@]}"
+if [ -z "$work" ]; then
+    work=$(mktemp -d "${TMPDIR:-/tmp}/lathe-budget.XXXXXX")
+    trap 'rm -rf "$work"' EXIT
+fi
+mkdir -p "$work"
+quiet() { "$@" >"$work/log" 2>&1 </dev/null || { echo "failed: $*" >&2; tail -5 "$work/log" >&2; exit 1; }; }
+
+# Reference logits, and the peer's importance matrix from the same text.
+base="$work/base-$windows-$(cksum <"$text" | cut -d' ' -f1).kld"
+[ -e "$base" ] || quiet "$peer/llama-perplexity" -m "$peer_gguf" -f "$text" -c 512 --chunks "$windows" -t "$threads" \
+    --kl-divergence-base "$base"
+if [ ! -e "$work/imatrix.gguf" ]; then
+    cat "${calib[@]}" >"$work/calib.txt"
+    quiet "$peer/llama-imatrix" -m "$peer_gguf" -f "$work/calib.txt" -c 512 --chunks "$samples" -t "$threads" -o "$work/imatrix.gguf"
+fi
+
+# judge FILE: "mean p99 same-top-1"
+judge() {
+    quiet "$peer/llama-perplexity" -m "$1" -c 512 --chunks "$windows" -t "$threads" --kl-divergence --kl-divergence-base "$base"
+    awk '/^Mean +KLD:/ { mean = $3 } /^99\.0% +KLD:/ { p99 = $3 } /^Same top p:/ { same = $4 } END { print mean, p99, same }' "$work/log"
+}
+
+# ours BYTES: our file of at most so many bytes, with what is known from sizes before
+ours() {
+    local known=(--save-measurements "$work/measured.json") text_options=() f
+    [ -e "$work/measured.json" ] && known=(--measurements "$work/measured.json" --save-measurements "$work/measured.json")
+    for f in "${calib[@]}"; do text_options+=(--calib "$f"); done
+    # shellcheck disable=SC2086
+    quiet "$lathe/quantize" "$model" -o "$work/ours-$1.gguf" --target-bytes "$1" "${text_options[@]}" --samples "$samples" \
+        "${known[@]}" $options -j "$threads" --force --json="$work/ours-$1.json"
+}
+
+figures() { sed -n "s/^ *\"$2\": \([0-9.e-]*\),*\$/\1/p" "$work/ours-$1.json" | head -1; }
+
+row() { printf '%-16s %11s %10s %10s %9s   %s\n' "$@"; }
+echo "machine: $(lscpu | awk -F: '/Model name/ { gsub(/^ +/, "", $2); print $2 }'), $(nproc) cores; $windows windows of 512, $samples for calibration"
+row file bytes "mean KLD" "p99 KLD" "top-1 %" "predicted, measured on held-out calibration text"
+one() { # BYTES [PEER_KLD PEER_P99]
+    ours "$1"
+    read -r mean p99 same < <(judge "$work/ours-$1.gguf")
+    row "lathe" "$(stat -c %s "$work/ours-$1.gguf")" "$mean" "$p99" "$same" "$(figures "$1" predicted_kld), $(figures "$1" measured_kld)"
+    if [ $# -gt 1 ]; then
+        awk -v a="$mean" -v b="$2" -v c="$p99" -v d="$3" 'BEGIN { printf "%-16s %11s %10.3f %10.3f\n", "  ratio", "", a / b, c / d }'
+    fi
+}
+for mixture in $mixtures; do
+    type=${mixture%:*} embedding=${mixture#*:}
+    file="$work/peer-$type-$embedding.gguf"
+    [ -e "$file" ] || quiet "$peer/llama-quantize" --imatrix "$work/imatrix.gguf" --token-embedding-type "$embedding" "$peer_gguf" "$file" \
+        "$type" "$threads"
+    read -r mean p99 same < <(judge "$file")
+    row "$type, $embedding" "$(stat -c %s "$file")" "$mean" "$p99" "$same" ""
+    one "$(stat -c %s "$file")" "$mean" "$p99"
+done
+for bytes in $extra; do one "$bytes"; done
