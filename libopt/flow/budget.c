@@ -47,6 +47,20 @@ bool opt_budget_wanted(const opt_quantize_options *o) {
     return o->target_bytes > 0 || o->target_bpw > 0 || o->target_kld > 0;
 }
 
+opt_status opt_budget_check_options(opt_ctx *ctx, const opt_quantize_options *o) {
+    opt_status st = OPT_OK;
+    OPT_REQUIRE(o->format == NULL || !opt_budget_wanted(o), ctx, OPT_ERR_USAGE, "--format",
+                "a target chooses the formats itself; name those it may take with --formats, or "
+                "one tensor's with --set");
+    OPT_REQUIRE(opt_budget_wanted(o) ||
+                    (o->formats == NULL && o->measurements == NULL && o->save_measurements == NULL),
+                ctx, OPT_ERR_USAGE, NULL,
+                "--formats, --measurements and --save-measurements go with a target: "
+                "--target-bytes, --target-bpw or --target-kld");
+done:
+    return st;
+}
+
 /* ---- which formats ---- */
 
 /** Stock types that are smaller than a float; own ones only where they are named. */

@@ -15,6 +15,8 @@ typedef struct opt_budget opt_budget;
 
 /** Whether the options ask for a budget: by a target. */
 bool opt_budget_wanted(const opt_quantize_options *o);
+/** Refuses (USAGE) options that go with a target only, or not with one. */
+OPT_MUST_USE opt_status opt_budget_check_options(opt_ctx *ctx, const opt_quantize_options *o);
 /** Whether quantize can write a format. */
 bool opt_format_writable(const opt_format *f);
 

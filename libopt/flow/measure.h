@@ -52,4 +52,7 @@ OPT_MUST_USE opt_status opt_measure(opt_ctx *ctx, const opt_model *m,
 uint64_t opt_measure_bytes(opt_ctx *ctx, const opt_model *m, const opt_measure_options *options,
                            int64_t n_windows, int64_t n_ctx);
 
+/** The part of it that depends on the model alone, for probes of n_probe tokens. */
+uint64_t opt_measure_model_bytes(opt_ctx *ctx, const opt_model *m, int64_t n_probe, int64_t n_ctx);
+
 #endif

@@ -3,6 +3,9 @@
 #include <string.h>
 
 #include "flow/budget.h"
+#include "opt/text.h"
+
+enum { MAX_NAMES = 64 };
 
 #define END                                                                                        \
     { NULL, OPT_BLOCKS_ALL, false, NULL }
@@ -79,6 +82,49 @@ const opt_preset *opt_preset_by_name(const char *name) {
         }
     }
     return NULL;
+}
+
+bool opt_quantize_preset(int i, const char **name, const char **help, double *bits_per_weight) {
+    for (int k = 0; opt_presets[k] != NULL; k++) {
+        if (k == i) {
+            *name = opt_presets[k]->name;
+            *help = opt_presets[k]->help;
+            *bits_per_weight = opt_presets[k]->target_bpw;
+            return true;
+        }
+    }
+    return false;
+}
+
+opt_status opt_preset_read(opt_ctx *ctx, opt_quantize_options *o, const opt_preset **out) {
+    opt_status st = OPT_OK;
+    const char *names[MAX_NAMES];
+    size_t n = 0;
+    *out = NULL;
+    if (o->preset == NULL) {
+        return OPT_OK;
+    }
+    while (opt_presets[n] != NULL && n < MAX_NAMES) {
+        names[n] = opt_presets[n]->name;
+        n++;
+    }
+    const char *near = opt_text_nearest(o->preset, names, n);
+    const opt_preset *p = opt_preset_by_name(o->preset);
+    OPT_REQUIRE(p != NULL, ctx, OPT_ERR_USAGE, "--preset",
+                "unknown preset '%s'%s%s%s; quantize --help lists them", o->preset,
+                near != NULL ? "; did you mean '" : "", near != NULL ? near : "",
+                near != NULL ? "'?" : "");
+    OPT_REQUIRE(o->format == NULL && !opt_budget_wanted(o), ctx, OPT_ERR_USAGE, "--preset",
+                "goes without --format and without a target");
+    o->target_bpw = p->target_bpw;
+    OPT_REQUIRE(p->target_bpw == 0 || o->n_calib > 0 || o->measurements != NULL || o->dry_run, ctx,
+                OPT_ERR_USAGE, "--preset",
+                "%s needs calibration text (--calib FILE); without text there are the mixtures, "
+                "such as q4_k_m",
+                p->name);
+    *out = p;
+done:
+    return st;
 }
 
 static bool is_among(opt_preset_blocks blocks, int i, int n) {

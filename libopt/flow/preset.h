@@ -7,6 +7,7 @@
 #define OPT_FLOW_PRESET_H
 
 #include "model/graph.h"
+#include "opt/quantize.h"
 
 /** Blocks that a rule of a mixture is for: i of n, counted from 0. */
 typedef enum opt_preset_blocks {
@@ -39,6 +40,11 @@ extern const opt_preset *const opt_presets[];
 
 /** Row by name, or NULL. */
 const opt_preset *opt_preset_by_name(const char *name);
+
+/** Looks o->preset up (NULL: *out is NULL) and puts its target into the options. Errors: USAGE for
+ * an unknown name, beside a format or a target, and for a size class without calibration text. */
+OPT_MUST_USE opt_status opt_preset_read(opt_ctx *ctx, opt_quantize_options *o,
+                                        const opt_preset **out);
 
 /**
  * The format that a mixture, or `lossless`, gives to a weight: NULL for a size class, and where the

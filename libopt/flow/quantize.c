@@ -611,51 +611,6 @@ bool opt_quantize_method(int i, const char **name, const char **help, bool *need
     return false;
 }
 
-bool opt_quantize_preset(int i, const char **name, const char **help, double *bits_per_weight) {
-    for (int k = 0; opt_presets[k] != NULL; k++) {
-        if (k == i) {
-            *name = opt_presets[k]->name;
-            *help = opt_presets[k]->help;
-            *bits_per_weight = opt_presets[k]->target_bpw;
-            return true;
-        }
-    }
-    return false;
-}
-
-/** Looks a preset up: it stands in place of a format and of a target. */
-static opt_status read_preset(job *j) {
-    opt_status st = OPT_OK;
-    const char *names[MAX_FORMAT_NAMES];
-    size_t n = 0;
-    j->own = *j->options;
-    j->options = &j->own;
-    if (j->own.preset == NULL) {
-        return OPT_OK;
-    }
-    while (opt_presets[n] != NULL && n < MAX_FORMAT_NAMES) {
-        names[n] = opt_presets[n]->name;
-        n++;
-    }
-    const char *near = opt_text_nearest(j->own.preset, names, n);
-    j->preset = opt_preset_by_name(j->own.preset);
-    OPT_REQUIRE(j->preset != NULL, j->ctx, OPT_ERR_USAGE, "--preset",
-                "unknown preset '%s'%s%s%s; quantize --help lists them", j->own.preset,
-                near != NULL ? "; did you mean '" : "", near != NULL ? near : "",
-                near != NULL ? "'?" : "");
-    OPT_REQUIRE(j->own.format == NULL && !opt_budget_wanted(&j->own), j->ctx, OPT_ERR_USAGE,
-                "--preset", "goes without --format and without a target");
-    j->own.target_bpw = j->preset->target_bpw;
-    OPT_REQUIRE(j->own.target_bpw == 0 || j->own.n_calib > 0 || j->own.measurements != NULL ||
-                    j->own.dry_run,
-                j->ctx, OPT_ERR_USAGE, "--preset",
-                "%s needs calibration text (--calib FILE); without text there are the mixtures, "
-                "such as q4_k_m",
-                j->preset->name);
-done:
-    return st;
-}
-
 /** Looks at the method and at what it is given. */
 static opt_status read_calibration(job *j) {
     opt_status st = OPT_OK;
@@ -744,32 +699,18 @@ done:
     return st;
 }
 
-/** Options that go with a target, or not. */
-static opt_status check_target(opt_ctx *ctx, const opt_quantize_options *o) {
-    opt_status st = OPT_OK;
-    OPT_REQUIRE(o->format == NULL || !opt_budget_wanted(o), ctx, OPT_ERR_USAGE, "--format",
-                "a target chooses the formats itself; name those it may take with --formats, or "
-                "one tensor's with --set");
-    OPT_REQUIRE(opt_budget_wanted(o) ||
-                    (o->formats == NULL && o->measurements == NULL && o->save_measurements == NULL),
-                ctx, OPT_ERR_USAGE, NULL,
-                "--formats, --measurements and --save-measurements go with a target: "
-                "--target-bytes, --target-bpw or --target-kld");
-done:
-    return st;
-}
-
 opt_status opt_quantize(opt_ctx *ctx, const opt_quantize_options *options,
                         opt_quantize_result *result) {
     opt_status st = OPT_OK;
     const double start = opt_flow_seconds();
     bool have_result = false;
     job j = {.ctx = ctx, .options = options};
-    OPT_TRY(read_preset(&j));
-    options = j.options;
+    j.own = *options;
+    j.options = options = &j.own;
+    OPT_TRY(opt_preset_read(ctx, &j.own, &j.preset));
     OPT_REQUIRE(options->output != NULL || options->dry_run, ctx, OPT_ERR_USAGE, NULL,
                 "an output file is needed");
-    OPT_TRY(check_target(ctx, options));
+    OPT_TRY(opt_budget_check_options(ctx, options));
     OPT_TRY(find_format(ctx, "--format", options->format != NULL ? options->format : "q8_0",
                         &j.format));
     OPT_TRY(
