@@ -574,31 +574,6 @@ done:
     return st;
 }
 
-bool opt_quantize_transform(int i, const char **name, const char **help) {
-    for (int k = 0; opt_transform_rows[k] != NULL; k++) {
-        if (k == i) {
-            *name = opt_transform_rows[k]->name;
-            *help = opt_transform_rows[k]->help;
-            return true;
-        }
-    }
-    return false;
-}
-
-bool opt_quantize_transform_param(int i, int k, const char **name, const char **help,
-                                  double *fallback) {
-    const opt_method_param *p = opt_transform_rows[i]->params;
-    for (int n = 0; p[n].name != NULL; n++) {
-        if (n == k) {
-            *name = p[n].name;
-            *help = p[n].help;
-            *fallback = p[n].fallback;
-            return true;
-        }
-    }
-    return false;
-}
-
 bool opt_quantize_method(int i, const char **name, const char **help, bool *needs_calib) {
     for (int k = 0; opt_quant_methods[k] != NULL; k++) {
         if (k == i) {

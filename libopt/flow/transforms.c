@@ -8,6 +8,7 @@
 #include "base/num.h"
 #include "flow/methods.h"
 #include "model/wiring.h"
+#include "opt/quantize.h"
 #include "opt/text.h"
 
 enum { MAX_TRANSFORMS = 16, MAX_PARAMS = 8 };
@@ -161,6 +162,33 @@ void opt_transforms_free(opt_transforms *t) {
         opt_arena_free(t->arena);
         opt_free(t->ctx, t);
     }
+}
+
+/* ---- what there is ---- */
+
+bool opt_quantize_transform(int i, const char **name, const char **help) {
+    for (int k = 0; opt_transform_rows[k] != NULL; k++) {
+        if (k == i) {
+            *name = opt_transform_rows[k]->name;
+            *help = opt_transform_rows[k]->help;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool opt_quantize_transform_param(int i, int k, const char **name, const char **help,
+                                  double *fallback) {
+    const opt_method_param *p = opt_transform_rows[i]->params;
+    for (int n = 0; p[n].name != NULL; n++) {
+        if (n == k) {
+            *name = p[n].name;
+            *help = p[n].help;
+            *fallback = p[n].fallback;
+            return true;
+        }
+    }
+    return false;
 }
 
 /* ---- planning ---- */
