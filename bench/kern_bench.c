@@ -426,6 +426,25 @@ static void bench_f32_to_f16(opt_kern_f32_to_f16_fn *fn, const row_info *row) {
     free(h);
 }
 
+static void bench_sum_words(opt_kern_sum_words_fn *fn, const row_info *row) {
+    enum { N = 1 << 23 };
+    uint64_t *x = bytes_of(8 * (int64_t)N, 1);
+    double seconds, ref_seconds;
+    MEASURE(seconds, (void)fn(x, N));
+    MEASURE(ref_seconds, (void)row->ref->sum_words(x, N));
+    report(row, "64 MiB", seconds, ref_seconds, N, 8.0 * N);
+    free(x);
+}
+
+static void bench_peak_i8(opt_kern_peak_i8_fn *fn, const row_info *row) {
+    uint8_t u[64] = {1};
+    int8_t s[64] = {1};
+    double seconds, ref_seconds;
+    MEASURE(seconds, (void)fn(u, s, 1000));
+    MEASURE(ref_seconds, (void)row->ref->peak_i8(u, s, 1000));
+    report(row, "registers", seconds, ref_seconds, 1000.0 * OPT_PEAK_DOTS * 128, 0);
+}
+
 static void bench_logsumexp(opt_kern_logsumexp_fn *fn, const row_info *row) {
     int64_t best;
     BENCH_WIDTHS(row, 4, (void)fn(x, n, &best), (void)row->ref->logsumexp(x, n, &best));

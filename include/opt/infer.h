@@ -212,9 +212,18 @@ typedef struct opt_compare_result {
 OPT_MUST_USE opt_status opt_compare(opt_ctx *ctx, opt_runner *reference, opt_runner *model,
                                     const opt_eval_options *options, opt_compare_result *result);
 
+/** What the machine can do at best, measured in the same run with the same threads. */
+typedef struct opt_probe_result {
+    double bandwidth; /**< GB/s of reading memory */
+    double peak_i8;   /**< Gop/s of int8 arithmetic from registers; a multiply-add is two */
+    uint64_t bytes;   /**< of the buffer that was read */
+} opt_probe_result;
+
 typedef struct opt_bench_options {
     int64_t n_prompt, n_gen; /**< 0: 512, 128; negative: not measured */
     int64_t n_repeats;       /**< 0: 3 */
+    int64_t depth;           /**< tokens in the cache before those that are written */
+    int64_t n_batch;         /**< sequences that write at once, measured beside one; 0: not */
 } opt_bench_options;
 
 typedef struct opt_bench_result {
@@ -223,7 +232,53 @@ typedef struct opt_bench_result {
         prompt_tps_max; /**< tokens/s: median and range over the repeats */
     double gen_tps, gen_tps_min, gen_tps_max;
     double gen_bytes_per_token; /**< weight bytes that one generated token reads */
+    double ops_per_token;       /**< of the linear layers; a multiply-add is two */
+    int64_t depth, n_batch;
+    double batch_tps, batch_tps_min, batch_tps_max; /**< of all sequences together */
+    opt_probe_result probe;
+    double prompt_of_peak;   /**< share of the int8 peak that reading the prompt reaches */
+    double gen_of_bandwidth; /**< share of the bandwidth at which one sequence reads weights */
 } opt_bench_result;
+
+typedef struct opt_profile_options {
+    int64_t n_prompt, n_gen; /**< 0: 512, 32 */
+    int64_t depth;           /**< tokens in the cache before those that are written */
+} opt_profile_options;
+
+/** Time, bytes and operations of what bears one name. */
+typedef struct opt_profile_row {
+    char name[48];
+    int64_t calls;
+    double seconds;
+    double bytes;      /**< read and written: weights once a pass, activations, the cache */
+    double stored;     /**< of these, weights and cache: what has to come from memory */
+    double ops;        /**< a multiply-add is two */
+    const char *bound; /**< "memory" or "compute": which of the two takes longer at best; "cache":
+                          it was faster than memory is, or has nothing to do with it */
+    double of_bound;   /**< time that the bound needs by the time that was taken */
+} opt_profile_row;
+
+typedef struct opt_profile_phase {
+    const char *name;        /**< "read": tokens at once; "write": one by one */
+    int64_t n_tokens, depth; /**< tokens, and those in front of them */
+    double seconds;          /**< wall clock; the rows leave out what is between the ops */
+    opt_profile_row *rows;   /**< [n_rows] by op, in the order of the graph */
+    int n_rows;
+    opt_profile_row *layers; /**< [n_layers] by block; the last is what is outside of them */
+    int n_layers;
+} opt_profile_phase;
+
+typedef struct opt_profile_result {
+    opt_probe_result probe;
+    opt_profile_phase phases[2];
+    int n_phases;
+    void *impl;
+} opt_profile_result;
+
+/** Runs tokens at once and one by one, and measures every op. Free the result. */
+OPT_MUST_USE opt_status opt_profile(opt_ctx *ctx, opt_runner *r, const opt_profile_options *options,
+                                    opt_profile_result *result);
+void opt_profile_result_free(opt_profile_result *result);
 
 OPT_MUST_USE opt_status opt_bench(opt_ctx *ctx, opt_runner *r, const opt_bench_options *options,
                                   opt_bench_result *result);

@@ -61,6 +61,7 @@ typedef struct opt_report {
     const opt_ppl_result *perplexity;
     const opt_compare_result *compare;
     const opt_bench_result *bench;
+    const opt_profile_result *profile;
     const char *inspect; /**< the document of opt_inspect_json */
 
     const opt_gate *gates;

@@ -1,6 +1,7 @@
 /* Running tokens through the graph. */
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/num.h"
 #include "exec/session_impl.h"
@@ -34,6 +35,28 @@ static opt_status check_outputs(opt_session *s, const opt_exec_node *x, const op
     return OPT_OK;
 }
 
+static double now_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Forward of nodes x [n], under the eyes of whoever asked for it. */
+static opt_status run_nodes(opt_session *s, opt_exec_node *x, int n, const opt_run *run) {
+    if (s->observe == NULL) {
+        return x->row->forward(s, x, n, run);
+    }
+    const opt_node *nodes[OPT_STEP_MAX_NODES];
+    for (int i = 0; i < n; i++) {
+        nodes[i] = x[i].node;
+    }
+    const double start = now_seconds();
+    const opt_status st = x->row->forward(s, x, n, run);
+    s->observe(s->observe_user, nodes, n, run->n_tokens, opt_run_pos(run, run->n_tokens - 1) + 1,
+               now_seconds() - start);
+    return st;
+}
+
 /* All steps but the logits. `check` looks at every output: it is slow, and only used to find where
  * things went wrong. */
 static opt_status run_steps(opt_session *s, const opt_run *run, bool check, bool capture) {
@@ -48,7 +71,7 @@ static opt_status run_steps(opt_session *s, const opt_run *run, bool check, bool
         if (x->idx == s->model->logits) {
             continue;
         }
-        OPT_TRY(x->row->forward(s, x, n, run));
+        OPT_TRY(run_nodes(s, x, n, run));
         for (int j = 0; check && j < n; j++) {
             OPT_TRY(check_outputs(s, &x[j], run));
         }
@@ -80,7 +103,7 @@ static opt_status give_logits(opt_session *s, const opt_run *run, int64_t first,
         const opt_run piece = {
             .tokens = run->tokens + row, .n_tokens = n, .pos0 = run->pos0 + row, .row0 = row};
         s->act.producer = -1;
-        OPT_TRY(x->row->forward(s, x, 1, &piece));
+        OPT_TRY(run_nodes(s, x, 1, &piece));
         for (int64_t t = 0; t < n; t++) {
             if (!all_finite(s->logits + t * width, width)) {
                 return blame_non_finite(s, run, row + t);
@@ -191,7 +214,7 @@ static opt_status give_seq_logits(opt_session *s, const opt_run *run, const opt_
         const opt_run piece = {
             .tokens = run->tokens, .n_tokens = opt_min_i64(s->logits_rows, n - row), .row0 = row};
         s->act.producer = -1;
-        OPT_TRY(x->row->forward(s, x, 1, &piece));
+        OPT_TRY(run_nodes(s, x, 1, &piece));
         for (int64_t t = 0; t < piece.n_tokens; t++) {
             const opt_run_part *part = &run->parts[of[row + t]];
             if (!all_finite(s->logits + t * width, width)) {

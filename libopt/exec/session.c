@@ -326,6 +326,11 @@ void opt_session_compute_counts(const opt_session *s, int64_t *n_int8, int64_t *
 
 uint64_t opt_session_bytes(const opt_session *s) { return s->bytes; }
 
+void opt_session_observe(opt_session *s, opt_observe_fn fn, void *user) {
+    s->observe = fn;
+    s->observe_user = user;
+}
+
 opt_status opt_session_capture(opt_session *s, const char *node, opt_capture_fn fn, void *user) {
     int idx = -1;
     if (node != NULL) {

@@ -98,6 +98,15 @@ typedef opt_status (*opt_capture_fn)(void *user, const opt_node *node, const flo
 OPT_MUST_USE opt_status opt_session_capture(opt_session *s, const char *node, opt_capture_fn fn,
                                             void *user);
 
+/**
+ * Profiling: fn sees every part of a pass that has been run: n nodes [n] that ran together (q, k
+ * and v, for example) for n_tokens tokens, the last one at position pos_end - 1 of its sequence, in
+ * `seconds`. NULL: no more.
+ */
+typedef void (*opt_observe_fn)(void *user, const opt_node *const *nodes, int n, int64_t n_tokens,
+                               int64_t pos_end, double seconds);
+void opt_session_observe(opt_session *s, opt_observe_fn fn, void *user);
+
 /** How many linear weights run with int8 activations, and how many in f32 for want of a kernel
  * (fast mode only). */
 void opt_session_compute_counts(const opt_session *s, int64_t *n_int8, int64_t *n_f32);

@@ -54,6 +54,8 @@ struct opt_session {
     float *grad_logits; /* [logits_rows, width of the logits] */
 
     int64_t n_int8, n_f32;
+    opt_observe_fn observe;
+    void *observe_user;
     opt_capture_fn capture;
     void *capture_user;
     int capture_node; /* -1: every node */

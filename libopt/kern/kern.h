@@ -280,6 +280,16 @@ typedef double opt_kern_logsumexp_fn(const float *x, int64_t n, int64_t *argmax)
 typedef void opt_kern_add_errors_fn(const float *w, const float *v, int64_t n, double *err,
                                     double *ref);
 
+/** The sum of n words, as fast as memory gives them: a probe of its bandwidth. */
+typedef uint64_t opt_kern_sum_words_fn(const uint64_t *x, int64_t n);
+#define OPT_PEAK_DOTS 16
+/**
+ * rounds * OPT_PEAK_DOTS times the dot product of u [64] and s [64], modulo 2^32, all of them
+ * computed, in registers: a probe of the peak of int8 arithmetic. Every u[i] * s[i] + u[i+1] *
+ * s[i+1] must fit in 16 bits.
+ */
+typedef uint32_t opt_kern_peak_i8_fn(const uint8_t *u, const int8_t *s, int64_t rounds);
+
 /**
  * The dispatch table of one instruction-set level: for every slot the strongest row that the
  * machine can run.
@@ -315,6 +325,8 @@ typedef struct opt_kern {
     opt_kern_attend_f32_fn *attend_f32;
     opt_kern_attend_f16_fn *attend_f16;
     opt_kern_f32_to_f16_fn *f32_to_f16;
+    opt_kern_sum_words_fn *sum_words;
+    opt_kern_peak_i8_fn *peak_i8;
     opt_kern_logsumexp_fn *logsumexp;
 
     opt_kern_add_errors_fn *add_errors;

@@ -236,6 +236,51 @@ static void put_bench(opt_jsonw *w, const opt_bench_result *b) {
     put_i64(w, "generated_tokens", b->n_gen);
     put_i64(w, "repeats", b->n_repeats);
     put_f64(w, "bytes_per_generated_token", b->gen_bytes_per_token);
+    put_f64(w, "operations_per_token", b->ops_per_token);
+    put_i64(w, "depth", b->depth);
+    put_i64(w, "batch", b->n_batch);
+}
+
+static void put_profile_rows(opt_jsonw *w, const char *key, const opt_profile_row *rows, int n) {
+    opt_jsonw_key(w, key);
+    opt_jsonw_begin_array(w);
+    for (int i = 0; i < n; i++) {
+        opt_jsonw_begin_object(w);
+        put_str(w, "name", rows[i].name);
+        put_i64(w, "calls", rows[i].calls);
+        put_f64(w, "seconds", rows[i].seconds);
+        put_f64(w, "bytes", rows[i].bytes);
+        put_f64(w, "stored_bytes", rows[i].stored);
+        put_f64(w, "operations", rows[i].ops);
+        put_str(w, "bound", rows[i].bound);
+        put_f64(w, "of_bound", rows[i].of_bound);
+        opt_jsonw_end_object(w);
+    }
+    opt_jsonw_end_array(w);
+}
+
+static void put_probe(opt_jsonw *w, const opt_probe_result *p) {
+    put_f64(w, "bandwidth_gb_per_second", p->bandwidth);
+    put_f64(w, "int8_peak_gop_per_second", p->peak_i8);
+}
+
+/** All of it differs from run to run: it stands under "run". */
+static void put_profile(opt_jsonw *w, const opt_profile_result *r) {
+    put_probe(w, &r->probe);
+    opt_jsonw_key(w, "phases");
+    opt_jsonw_begin_array(w);
+    for (int i = 0; i < r->n_phases; i++) {
+        const opt_profile_phase *p = &r->phases[i];
+        opt_jsonw_begin_object(w);
+        put_str(w, "name", p->name);
+        put_i64(w, "tokens", p->n_tokens);
+        put_i64(w, "depth", p->depth);
+        put_f64(w, "seconds", p->seconds);
+        put_profile_rows(w, "ops", p->rows, p->n_rows);
+        put_profile_rows(w, "layers", p->layers, p->n_layers);
+        opt_jsonw_end_object(w);
+    }
+    opt_jsonw_end_array(w);
 }
 
 /** Copies a parsed JSON value. */
@@ -339,6 +384,14 @@ static void put_run(opt_jsonw *w, opt_ctx *ctx, const opt_report *r) {
         put_f64(w, "generated_tokens_per_second", b->gen_tps);
         put_f64(w, "generated_tokens_per_second_min", b->gen_tps_min);
         put_f64(w, "generated_tokens_per_second_max", b->gen_tps_max);
+        put_f64(w, "batch_tokens_per_second", b->batch_tps);
+        put_f64(w, "batch_tokens_per_second_min", b->batch_tps_min);
+        put_f64(w, "batch_tokens_per_second_max", b->batch_tps_max);
+        put_probe(w, &b->probe);
+        put_f64(w, "prompt_of_peak", b->prompt_of_peak);
+        put_f64(w, "generated_of_bandwidth", b->gen_of_bandwidth);
+    } else if (r->profile != NULL) {
+        put_profile(w, r->profile);
     }
     opt_jsonw_end_object(w);
 }

@@ -255,6 +255,10 @@ static void put_compare(writer *w, const opt_compare_result *c) {
     PUT(w, "time          %.2f s\n", c->seconds);
 }
 
+static void put_probe(writer *w, const opt_probe_result *p) {
+    PUT(w, "this machine: %.2f GB/s from memory, %.1f Gop/s int8\n", p->bandwidth, p->peak_i8);
+}
+
 static void put_bench(writer *w, const opt_bench_result *b) {
     PUT(w, "%-28s %10s  %s\n", "tokens/s", "median", "range");
     if (b->n_prompt > 0) {
@@ -265,10 +269,61 @@ static void put_bench(writer *w, const opt_bench_result *b) {
         PUT(w, "write %-6" PRId64 " one by one      %10.2f  %.2f to %.2f\n", b->n_gen, b->gen_tps,
             b->gen_tps_min, b->gen_tps_max);
     }
+    if (b->n_batch > 0) {
+        PUT(w, "write %-6" PRId64 " texts at once   %10.2f  %.2f to %.2f\n", b->n_batch,
+            b->batch_tps, b->batch_tps_min, b->batch_tps_max);
+    }
     char a[32];
     PUT(w, "weights read for one token   %s (%.2f GB/s)\n",
         size_text((uint64_t)b->gen_bytes_per_token, a, sizeof a),
         b->gen_bytes_per_token * b->gen_tps / 1e9);
+    put_probe(w, &b->probe);
+    if (b->n_prompt > 0) {
+        PUT(w, "reading: %.1f %% of the int8 peak\n", 100 * b->prompt_of_peak);
+    }
+    if (b->n_gen > 0) {
+        PUT(w, "writing%s: %.1f %% of the bandwidth\n", b->depth > 0 ? " at depth" : "",
+            100 * b->gen_of_bandwidth);
+    }
+}
+
+static void put_profile_rows(writer *w, const opt_profile_phase *p, const opt_profile_row *rows,
+                             int n) {
+    PUT(w, "%-24s %6s %10s %6s %9s %9s  %s\n", p->name, "calls", "ms", "%", "GB/s", "Gop/s",
+        "bound");
+    for (int i = 0; i < n; i++) {
+        const opt_profile_row *x = &rows[i];
+        PUT(w, "%-24s %6" PRId64 " %10.3f %6.1f %9.2f %9.1f  %s", x->name, x->calls,
+            1e3 * x->seconds, 100 * opt_report_ratio(x->seconds, p->seconds),
+            opt_report_ratio(x->bytes, 1e9 * x->seconds),
+            opt_report_ratio(x->ops, 1e9 * x->seconds), x->bound);
+        if (strcmp(x->bound, "cache") != 0) {
+            PUT(w, " %.0f %%", 100 * x->of_bound);
+        }
+        PUT(w, "\n");
+    }
+}
+
+static void put_profile(writer *w, const opt_profile_result *r, int verbosity) {
+    put_probe(w, &r->probe);
+    for (int i = 0; i < r->n_phases; i++) {
+        const opt_profile_phase *p = &r->phases[i];
+        double inside = 0;
+        for (int k = 0; k < p->n_rows; k++) {
+            inside += p->rows[k].seconds;
+        }
+        PUT(w, "\n%s %" PRId64 " tokens%s: %.3f ms, %.2f tokens/s\n", p->name, p->n_tokens,
+            i == 0 ? " at once" : " one by one", 1e3 * p->seconds,
+            opt_report_ratio((double)p->n_tokens, p->seconds));
+        put_profile_rows(w, p, p->rows, p->n_rows);
+        PUT(w, "%-24s %6s %10.3f %6.1f\n", "between the ops", "", 1e3 * (p->seconds - inside),
+            100 * opt_report_ratio(p->seconds - inside, p->seconds));
+        if (verbosity > 0) {
+            put_profile_rows(w, p, p->layers, p->n_layers);
+        }
+    }
+    PUT(w, "\nbound: what takes longer at best, and the share of the time that it explains;\n"
+           "cache: nothing to read from memory, or faster than memory is\n");
 }
 
 static void put_gates(writer *w, const opt_report *r) {
@@ -415,6 +470,8 @@ opt_status opt_report_text(opt_ctx *ctx, const opt_report *report, int verbosity
         put_compare(&w, report->compare);
     } else if (report->bench != NULL) {
         put_bench(&w, report->bench);
+    } else if (report->profile != NULL) {
+        put_profile(&w, report->profile, verbosity);
     } else if (report->inspect != NULL) {
         OPT_TRY(opt_json_parse(ctx, "inspect", report->inspect, strlen(report->inspect), &doc));
         put_inspect(&w, doc, verbosity);

@@ -13,7 +13,7 @@ cp smol-q4_0.gguf smol.gguf
 examples() { sed -n '/^Examples:/,/^$/p' | grep '^  ' | sed 's/^  //'; }
 
 for tool in quantize pack "infer-run" "infer-run generate" "infer-run chat" "infer-run batch" "infer-run perplexity" "infer-run compare" \
-    "infer-run inspect" "infer-run bench"; do
+    "infer-run inspect" "infer-run bench" "infer-run profile"; do
     # shellcheck disable=SC2086
     expect 0 $tool --help
     cp out help
@@ -25,7 +25,7 @@ for tool in quantize pack "infer-run" "infer-run generate" "infer-run chat" "inf
     while IFS= read -r line; do
         case $line in
         quantize* | pack*) line="$line --force" ;;
-        *bench*) line="$line --prompt 8 --gen 4" ;;
+        *bench* | *profile*) line="$line --prompt 8 --gen 4 --max-memory 64M" ;;
         esac
         case $line in
         *--windows*) line=$(printf '%s\n' "$line" | sed 's/--windows [0-9]*/--windows 2/') ;;

@@ -55,4 +55,21 @@ cp strange strange_model/tokenizer_config.json
 expect 7 infer-run chat strange_model -p Hello
 check "strange template" grep -q 'none of those that are known; choose the nearest with --chat-template' err
 expect 0 infer-run chat strange_model -p Hello --chat-template llama-2 --max-tokens 5
+
+# Profile and bench: every op and layer is there, with the same work whatever the threads
+expect 0 infer-run profile q.gguf --prompt 16 --gen 4 --depth 8 --max-memory 64M -j 1 --json
+cp out one.json
+expect 0 infer-run profile q.gguf --prompt 16 --gen 4 --depth 8 --max-memory 64M -j 3 --json
+for member in run.phases.0.ops.1.name run.phases.0.ops.2.stored_bytes run.phases.1.ops.2.operations \
+    run.phases.1.ops.4.stored_bytes run.phases.1.layers.0.bytes run.phases.1.layers.5.name; do
+    check "$member is the same" test "$(json_check out $member)" = "$(json_check one.json $member)"
+done
+check "a matrix: 64 x 172 in q4_0 twice, and 2 operations an element" test \
+    "$(json_check out run.phases.1.ops.7.name) $(json_check out run.phases.1.ops.7.operations)" = "linear ffn_gate 880640"
+check "calls: 5 layers, 4 tokens" test "$(json_check out run.phases.1.ops.7.calls)" = 20
+expect 0 infer-run profile q.gguf --prompt 16 --gen 4 --max-memory 64M -v
+check "layers with -v" grep -q '^blk.4 ' out
+expect 5 infer-run profile q.gguf --prompt 16 --gen 4 --max-memory 4M
+expect 0 infer-run bench q.gguf --prompt 8 --gen 4 --repeat 1 --batch 3 --depth 20 --max-memory 64M --json
+check "batch is measured" test "$(json_check out run.batch_tokens_per_second | cut -c1)" != 0
 finish

@@ -13,7 +13,7 @@ here=$source/tests/cli/transcripts
 normalise() {
     sed -E -e 's/[0-9.]+ s$/N s/' -e 's/^(time +)[0-9.]+ s/\1N s/' -e 's/peak memory [0-9.]+ [A-Za-z]+/peak memory N/' \
         -e 's/^(libraries: ).*/\1N/' -e 's/\([0-9.]+\/s\)/(N\/s)/g' \
-        -e 's/^((read|write) [0-9]+ +tokens at once|write [0-9]+ +one by one) .*/\1 N/' \
+        -e 's/^(this machine: |reading: |writing: )[0-9].*/\1N/' -e 's/^((read|write) [0-9]+ +tokens at once|write [0-9]+ +one by one) .*/\1 N/' \
         -e 's/\([0-9.]+ GB\/s\)/(N GB\/s)/' -e 's/^( *"(seconds|prompt_seconds|generate_seconds|peak_memory_bytes)": ).*[0-9](,?)$/\1N\3/' \
         -e "s#$scratch#SCRATCH#g"
 }

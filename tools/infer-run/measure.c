@@ -40,6 +40,10 @@ static const cli_option bench_options[] = {
     ROW("gen", 0, CLI_INT, "N", "tokens that are written one by one (default 128; 0: none)", n_gen,
         NULL, 0, 1e9),
     ROW("repeat", 0, CLI_INT, "N", "measurements of each (default 3)", n_repeats, NULL, 1, 1000),
+    ROW("depth", 0, CLI_INT, "N", "tokens in the cache before those that are written (default 0)",
+        depth, NULL, 0, 1e9),
+    ROW("batch", 0, CLI_INT, "N", "also write N texts at once (default 0: not)", n_batch, NULL, 0,
+        64),
     COMPUTE_ROW,
     CLI_END,
 };
@@ -142,6 +146,36 @@ static opt_status run_inspect(cli_job *job, void *user) {
     return st;
 }
 
+static const cli_option profile_options[] = {
+    HEADING("Options"),
+    ROW("prompt", 0, CLI_INT, "N", "tokens that are read at once (default 512)", n_prompt, NULL, 1,
+        1e9),
+    ROW("gen", 0, CLI_INT, "N", "tokens that are written one by one (default 32)", n_gen, NULL, 1,
+        1e9),
+    ROW("depth", 0, CLI_INT, "N", "tokens in the cache before those that are written (default 0)",
+        depth, NULL, 0, 1e9),
+    COMPUTE_ROW,
+    CLI_END,
+};
+
+static void profile_defaults(void *user) {
+    settings *s = user;
+    run_defaults(user);
+    s->n_prompt = 0;
+    s->n_gen = 0;
+}
+
+static opt_status run_profile(cli_job *job, void *user) {
+    settings *s = user;
+    opt_status st = run_open(job, s, 0, 0);
+    if (st == OPT_OK) {
+        const opt_profile_options o = {s->n_prompt, s->n_gen, s->depth};
+        st = opt_profile(job->ctx, s->runners[0], &o, &s->profile);
+    }
+    job->report.profile = st == OPT_OK ? &s->profile : NULL;
+    return st;
+}
+
 static opt_status run_bench(cli_job *job, void *user) {
     settings *s = user;
     if (s->n_prompt == 0 && s->n_gen == 0) {
@@ -150,7 +184,8 @@ static opt_status run_bench(cli_job *job, void *user) {
     opt_status st = run_open(job, s, 0, 0);
     if (st == OPT_OK) {
         const opt_bench_options o = {s->n_prompt > 0 ? s->n_prompt : -1,
-                                     s->n_gen > 0 ? s->n_gen : -1, s->n_repeats};
+                                     s->n_gen > 0 ? s->n_gen : -1, s->n_repeats, s->depth,
+                                     s->n_batch};
         st = opt_bench(job->ctx, s->runners[0], &o, &s->bench);
     }
     job->report.bench = st == OPT_OK ? &s->bench : NULL;
@@ -218,5 +253,21 @@ const cli_command run_bench_command = {
     .settings_bytes = sizeof(settings),
     .defaults = run_defaults,
     .run = run_bench,
+    .cleanup = run_cleanup,
+};
+
+const cli_command run_profile_command = {
+    .name = "profile",
+    .summary = "show where the time goes, op by op",
+    .examples = "  infer-run profile smol.gguf -j 2\n"
+                "  infer-run profile smol.gguf --prompt 128 --gen 16 --depth 64 -v\n",
+    .synopsis = "MODEL [options]",
+    .args_help = MODEL_HELP,
+    .min_args = 1,
+    .max_args = 1,
+    .options = profile_options,
+    .settings_bytes = sizeof(settings),
+    .defaults = profile_defaults,
+    .run = run_profile,
     .cleanup = run_cleanup,
 };

@@ -24,7 +24,7 @@ typedef struct settings {
     const char *draft, *chat_template, *system;
     cli_list stops;
     bool ignore_eos, special, echo, verify;
-    int64_t n_prompt, n_gen, n_repeats;
+    int64_t n_prompt, n_gen, n_repeats, depth, n_batch;
     double max_ppl, max_kld, max_ppl_ratio, min_top1;
     /* what a run leaves behind */
     opt_runner *runners[2];
@@ -45,6 +45,7 @@ typedef struct settings {
     opt_ppl_result ppl;
     opt_compare_result compare;
     opt_bench_result bench;
+    opt_profile_result profile;
     opt_gate gates[MAX_GATES];
 } settings;
 
@@ -130,6 +131,7 @@ void run_print_speed(const cli_job *job, const opt_generate_result *g);
 
 /** The commands, each with its table of options. */
 extern const cli_command run_generate_command, run_chat_command, run_batch_command,
-    run_perplexity_command, run_compare_command, run_inspect_command, run_bench_command;
+    run_profile_command, run_perplexity_command, run_compare_command, run_inspect_command,
+    run_bench_command;
 
 #endif

@@ -19,6 +19,7 @@ void run_defaults(void *user) {
 void run_cleanup(cli_job *job, void *user) {
     settings *s = user;
     opt_generate_result_free(&s->generate);
+    opt_profile_result_free(&s->profile);
     opt_text_free(job->ctx, s->text);
     opt_text_free(job->ctx, s->inspect);
     free(s->generated.data);

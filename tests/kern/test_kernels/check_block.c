@@ -190,6 +190,32 @@ void check_add_errors(opt_kern_add_errors_fn *fn, const row_info *row) {
     }
 }
 
+void check_sum_words(opt_kern_sum_words_fn *fn, const row_info *row) {
+    for (int64_t n = 0; n < 300; n++) {
+        uint64_t *x = exact(n, sizeof *x);
+        for (int64_t i = 0; i < n; i++) {
+            x[i] = opt_rng_u64(3, (uint64_t)i);
+        }
+        assert_true(fn(x, n) == row->ref->sum_words(x, n));
+        free(x);
+    }
+}
+
+void check_peak_i8(opt_kern_peak_i8_fn *fn, const row_info *row) {
+    uint8_t *u = exact(64, 1);
+    int8_t *s = exact(64, 1);
+    for (int i = 0; i < 64; i++) {
+        u[i] = (uint8_t)(i * 7 % 128);
+        s[i] = (int8_t)(i * 37 % 255 - 127);
+    }
+    for (int64_t rounds = 0; rounds < 5; rounds++) {
+        assert_int_equal(fn(u, s, rounds), row->ref->peak_i8(u, s, rounds));
+    }
+    assert_int_equal(fn(u, s, 100003), row->ref->peak_i8(u, s, 1) * UINT32_C(100003));
+    free(u);
+    free(s);
+}
+
 void check_f32_to_f16(opt_kern_f32_to_f16_fn *fn, const row_info *row) {
     /* Every half; the points in the middle of two and their neighbours; NaN; then random bits. */
     const int64_t n = 5 * 65536 + 13;

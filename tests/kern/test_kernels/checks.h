@@ -49,6 +49,8 @@ void check_add(opt_kern_add_fn *fn, const row_info *row);
 void check_attend_f32(opt_kern_attend_f32_fn *fn, const row_info *row);
 void check_attend_f16(opt_kern_attend_f16_fn *fn, const row_info *row);
 void check_f32_to_f16(opt_kern_f32_to_f16_fn *fn, const row_info *row);
+void check_sum_words(opt_kern_sum_words_fn *fn, const row_info *row);
+void check_peak_i8(opt_kern_peak_i8_fn *fn, const row_info *row);
 void check_logsumexp(opt_kern_logsumexp_fn *fn, const row_info *row);
 void check_add_errors(opt_kern_add_errors_fn *fn, const row_info *row);
 
