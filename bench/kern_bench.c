@@ -16,6 +16,7 @@
 #include "base/num.h"
 #include "kern/half.h"
 #include "kern/rows.h"
+#include "kern/parts.h"
 #include "kern/scalar.h"
 #include "tensor/format.h"
 
@@ -254,6 +255,31 @@ static void bench_round_scalar(opt_kern_round_scalar_fn *fn, const row_info *row
     }
     free(x);
     free(params);
+    free(values);
+    free(codes);
+}
+
+static void bench_round_parts(opt_kern_round_parts_fn *fn, const row_info *row) {
+    enum { N = 1024, STRIDE = sizeof(optk_part_params) / sizeof(float) };
+    static const char *const names[] = {"iq4_nl", "q4_k"};
+    optk_part_params *params = bytes_of(N * sizeof *params, 0);
+    float *x = floats_of(N), *w = floats_of(256), *values = floats_of(N);
+    int32_t *codes = bytes_of(N * sizeof *codes, 0);
+    for (int i = 0; i < 2; i++) {
+        const opt_kspec spec = opt_format_kspec(opt_format_by_name(names[i]));
+        const optk_parts *g = optk_parts_of(&spec);
+        double seconds;
+        double ref_seconds;
+        for (int b = 0; b < N; b++) {
+            optk_parts_fit(&spec, w, NULL, g->block, &params[b]);
+        }
+        MEASURE(seconds, fn(g, params, STRIDE, 5, x, N, codes, values));
+        MEASURE(ref_seconds, row->ref->round_parts(g, params, STRIDE, 5, x, N, codes, values));
+        report(row, names[i], seconds, ref_seconds, 0, 12.0 * N);
+    }
+    free(params);
+    free(x);
+    free(w);
     free(values);
     free(codes);
 }

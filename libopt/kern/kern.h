@@ -111,6 +111,8 @@ typedef struct opt_i16 {
 #define OPT_I16_MAX 5792
 
 struct optk_scalar; /* kern/scalar.h */
+struct optk_parts;  /* kern/parts.h */
+struct optk_part_params;
 
 /*
  * One function type for each slot, so that prototypes of rows can be made from kernels.def.
@@ -211,6 +213,14 @@ typedef void opt_kern_add_rows_fn(float *y, int64_t n, const float *a, const int
 typedef void opt_kern_round_scalar_fn(const struct optk_scalar *g, const float *params,
                                       int64_t stride, const float *x, int64_t n, int32_t *codes,
                                       float *values);
+/**
+ * The same for grids of parts: x are elements i .. i + n - 1 of the block of `p` if stride is 0,
+ * otherwise element i of n blocks whose parameters lie `stride` floats apart. The same bits on
+ * every instruction set, those of optk_parts_round.
+ */
+typedef void opt_kern_round_parts_fn(const struct optk_parts *g, const struct optk_part_params *p,
+                                     int64_t stride, int64_t i, const float *x, int64_t n,
+                                     int32_t *codes, float *values);
 
 /**
  * y[i] = x[i] * w[i] / sqrt(mean(x^2) + eps), n elements (Zhang & Sennrich 2019, eq. 4). y may be
@@ -315,6 +325,7 @@ typedef struct opt_kern {
     opt_kern_quantize_i16_columns_fn *quantize_i16_columns;
     opt_kern_add_rows_fn *add_rows;
     opt_kern_round_scalar_fn *round_scalar;
+    opt_kern_round_parts_fn *round_parts;
 
     opt_kern_rms_norm_fn *rms_norm;
     opt_kern_rope_fn *rope;

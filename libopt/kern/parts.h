@@ -30,6 +30,7 @@
 #ifndef OPT_KERN_PARTS_H
 #define OPT_KERN_PARTS_H
 
+#include "base/attr.h"
 #include "kern/kern.h"
 
 #define OPTK_MAX_PARTS 16
@@ -49,13 +50,17 @@ typedef enum optk_scales {
     OPTK_SCALES_UE4M3    /**< an unsigned E4M3 number each */
 } optk_scales;
 
-/** Unevenly spaced levels in increasing order. Between levels there is at most one rounding
- * threshold in each of 32 bins of equal width; `below` has the level under it. */
+/**
+ * Up to 16 unevenly spaced levels, cut into 32 bins of equal width. A number in bin b rounds to
+ * above[b] if it is larger than threshold[b], otherwise to below[b].
+ */
 typedef struct optk_level_table {
-    float level[16];
-    uint8_t stored[16]; /**< stored code of each level */
     float origin, bins; /**< lower end of the first bin, bins per unit */
-    uint8_t below[32];
+    OPT_ALIGNED(64) float threshold[32];
+    OPT_ALIGNED(64) float below[32];
+    OPT_ALIGNED(64) float above[32];
+    OPT_ALIGNED(64) float stored_below[32]; /**< the codes of these levels */
+    OPT_ALIGNED(64) float stored_above[32];
 } optk_level_table;
 
 /** Candidates that map the peak of a part to an end of the levels: n of them, which stretch the
@@ -89,8 +94,9 @@ typedef struct optk_part_params {
     float inv[OPTK_MAX_PARTS];           /**< 1 / scale, or 0 if the scale is as good as 0 */
 } optk_part_params;
 
-/** The levels of nf4. */
+/** kern/ref/level_tables.c */
 extern const float optk_nf4_levels[16];
+extern const optk_level_table optk_iq4_table, optk_e2m1_table, optk_nf4_table;
 
 /** The grid of a format, or NULL if it is none of parts. */
 const optk_parts *optk_parts_of(const opt_kspec *s);

@@ -38,6 +38,13 @@ static void move(const opt_format *f, const void *params, int64_t part, float sc
     optk_parts_move(grid_of(f), params, part, scale, shift, moved);
 }
 
+static_assert(sizeof(optk_part_params) % sizeof(float) == 0, "round_parts counts in floats");
+
+static void round_many(const opt_format *f, const opt_kern *k, const void *params, size_t stride,
+                       int64_t i, int64_t n, const float *w, int32_t *codes, float *values) {
+    k->round_parts(grid_of(f), params, (int64_t)(stride / sizeof(float)), i, w, n, codes, values);
+}
+
 static void load(const opt_format *f, const void *block, void *params) {
     const opt_kspec spec = opt_format_kspec(f);
     optk_parts_load(&spec, block, params);
@@ -50,5 +57,6 @@ const opt_grid opt_grid_parts = {
     .round = round_one,
     .emit = emit,
     .move = move,
+    .round_many = round_many,
     .load = load,
 };

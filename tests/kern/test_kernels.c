@@ -52,6 +52,7 @@ static void test_fill__leaves_no_slot_empty(void **state) {
         assert_true(k.linear_f32 && k.quantize_act && k.rms_norm && k.rope && k.swiglu && k.add);
         assert_true(k.gemm_i16 && k.quantize_i16 && k.quantize_i16_columns);
         assert_true(k.gemm_add_f32 && k.gemm_sub_f64 && k.add_rows && k.round_scalar);
+        assert_non_null(k.round_parts);
         assert_true(k.attend_f32 && k.attend_f16 && k.f32_to_f16 && k.logsumexp);
         assert_non_null(k.add_errors);
         assert_non_null(k.linear_i8[OPT_KFMT_Q8_0]);

@@ -38,9 +38,28 @@ static void v_store_codes(const vec q[4], uint32_t *out, int stride) {
     *out = (uint32_t)q[0] | (uint32_t)q[1] << 8 | (uint32_t)q[2] << 16 | (uint32_t)q[3] << 24;
 }
 
+static vec v_load_some(const float *p, int64_t n) {
+    (void)n;
+    return *p;
+}
+static void v_store_some(float *p, vec a, int64_t n) {
+    (void)n;
+    *p = a;
+}
+static void v_store_ints(int32_t *p, vec a, int64_t n) {
+    (void)n;
+    *p = (int32_t)a;
+}
+static vec v_spread(const float *p, int64_t stride, int64_t n) {
+    (void)stride;
+    (void)n;
+    return *p;
+}
+
 #include "kern/parts.inc"
 
 ENCODE_PARTS(ref)
+ROUND_PARTS(ref)
 
 void optk_parts_fit(const opt_kspec *s, const float *x, const float *importance, int64_t n,
                     optk_part_params *p) {

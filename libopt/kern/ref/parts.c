@@ -8,47 +8,6 @@
 #include "kern/half.h"
 #include "kern/scalar.h"
 
-/* Bins as scripts that need them would compute them: the number of thresholds below the lower end.
- */
-static const optk_level_table iq4_table = {
-    .level = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113},
-    .stored = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
-    .origin = -128.0f,
-    .bins = 0.125f,
-    .below = {0, 0, 1, 1,  1,  2,  2,  3,  3,  4,  4,  5,  5,  6,  6,  7,
-              8, 9, 9, 10, 11, 11, 12, 12, 13, 13, 14, 14, 14, 14, 14, 14},
-};
-
-/* E2M1, doubled as in the decoders. */
-static const optk_level_table e2m1_table = {
-    .level = {-12, -8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8, 12},
-    .stored = {15, 14, 13, 12, 11, 10, 9, 0, 1, 2, 3, 4, 5, 6, 7},
-    .origin = -16.0f,
-    .bins = 1.0f,
-    .below = {0, 0, 0, 0,  0,  0,  0,  1,  1,  1,  2,  2,  3,  4,  5,  6,
-              7, 8, 9, 10, 11, 11, 12, 12, 13, 13, 13, 13, 13, 13, 13, 13},
-};
-
-#define NF4_LEVELS                                                                                 \
-    {                                                                                              \
-        -1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f,                  \
-            -0.28444138169288635f, -0.18477343022823334f, -0.09105003625154495f, 0.0f,             \
-            0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f,                      \
-            0.33791524171829224f, 0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f,  \
-            1.0f                                                                                   \
-    }
-
-const float optk_nf4_levels[16] = NF4_LEVELS;
-
-static const optk_level_table nf4_table = {
-    .level = NF4_LEVELS,
-    .stored = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
-    .origin = -1.0f,
-    .bins = 15.5f,
-    .below = {0, 0, 0, 1,  1,  1,  1,  2,  2,  3,  3,  4,  5,  5,  6,  7,
-              7, 8, 9, 10, 10, 11, 12, 12, 13, 13, 14, 14, 14, 14, 14, 14},
-};
-
 /* How far candidates stretch the range was tuned on language models, as for scalar grids. */
 static const optk_parts iq4_nl = {.levels = OPTK_LEVELS_TABLE,
                                   .scales = OPTK_SCALES_HALF,
@@ -56,7 +15,7 @@ static const optk_parts iq4_nl = {.levels = OPTK_LEVELS_TABLE,
                                   .part = 32,
                                   .lo = -127.0f,
                                   .hi = 113.0f,
-                                  .table = &iq4_table,
+                                  .table = &optk_iq4_table,
                                   .at_lo = {12, -20.0f, 12.0f},
                                   .at_hi = {12, -20.0f, 20.0f}};
 static const optk_parts iq4_xs = {.levels = OPTK_LEVELS_TABLE,
@@ -67,7 +26,7 @@ static const optk_parts iq4_xs = {.levels = OPTK_LEVELS_TABLE,
                                   .hi = 113.0f,
                                   .int_lo = -32.0f,
                                   .int_hi = 31.0f,
-                                  .table = &iq4_table,
+                                  .table = &optk_iq4_table,
                                   .at_lo = {12, -20.0f, 12.0f},
                                   .at_hi = {12, -20.0f, 20.0f},
                                   .reach = 2,
@@ -78,7 +37,7 @@ static const optk_parts nf4 = {.levels = OPTK_LEVELS_TABLE,
                                .part = 64,
                                .lo = -1.0f,
                                .hi = 1.0f,
-                               .table = &nf4_table,
+                               .table = &optk_nf4_table,
                                .at_lo = {8, -0.1f, 0.25f},
                                .at_hi = {8, -0.1f, 0.25f}};
 static const optk_parts mxfp4 = {.levels = OPTK_LEVELS_TABLE,
@@ -87,14 +46,14 @@ static const optk_parts mxfp4 = {.levels = OPTK_LEVELS_TABLE,
                                  .part = 32,
                                  .lo = -12.0f,
                                  .hi = 12.0f,
-                                 .table = &e2m1_table};
+                                 .table = &optk_e2m1_table};
 static const optk_parts nvfp4 = {.levels = OPTK_LEVELS_TABLE,
                                  .scales = OPTK_SCALES_UE4M3,
                                  .block = 64,
                                  .part = 16,
                                  .lo = -12.0f,
                                  .hi = 12.0f,
-                                 .table = &e2m1_table};
+                                 .table = &optk_e2m1_table};
 static const optk_parts fp8 = {.levels = OPTK_LEVELS_E4M3,
                                .scales = OPTK_SCALES_HALF,
                                .block = 128,
@@ -257,11 +216,10 @@ int optk_parts_round(const optk_parts *g, const optk_part_params *p, int64_t i, 
             code = e4m3_code(level);
         } else {
             const optk_level_table *t = g->table;
-            const int below = t->below[(int)((v - t->origin) * t->bins) & 31];
-            const float threshold = 0.5f * (t->level[below] + t->level[below + 1]);
-            const int nearest = v > threshold ? below + 1 : below;
-            level = t->level[nearest];
-            code = t->stored[nearest];
+            const int bin = (int)((v - t->origin) * t->bins) & 31;
+            const bool up = v > t->threshold[bin];
+            level = up ? t->above[bin] : t->below[bin];
+            code = (int)(up ? t->stored_above[bin] : t->stored_below[bin]);
         }
     }
     *value = g->offset ? p->scale[part] * level - p->min[part] : p->scale[part] * level;

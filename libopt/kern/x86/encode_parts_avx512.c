@@ -5,3 +5,4 @@
 #include "kern/parts.inc"
 
 ENCODE_PARTS(avx512)
+ROUND_PARTS(avx512)

@@ -40,6 +40,7 @@ void check_quantize_i16(opt_kern_quantize_i16_fn *fn, const row_info *row);
 void check_quantize_i16_columns(opt_kern_quantize_i16_columns_fn *fn, const row_info *row);
 void check_add_rows(opt_kern_add_rows_fn *fn, const row_info *row);
 void check_round_scalar(opt_kern_round_scalar_fn *fn, const row_info *row);
+void check_round_parts(opt_kern_round_parts_fn *fn, const row_info *row);
 void check_rms_norm(opt_kern_rms_norm_fn *fn, const row_info *row);
 void check_rope(opt_kern_rope_fn *fn, const row_info *row);
 void check_swiglu(opt_kern_swiglu_fn *fn, const row_info *row);
