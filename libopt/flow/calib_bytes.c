@@ -31,6 +31,9 @@ static uint64_t mark(forecast *f, int stage, bool *any) {
         const opt_plan_tensor *t = &f->plan->tensors[i];
         if (t->stage == stage && opt_calibration_keeps(t)) {
             kept += (uint64_t)t->n_rows * t->row_bytes;
+            kept += t->n_cols != t->src_cols /* a second copy, in f32 */
+                        ? (uint64_t)t->src_rows * (uint64_t)t->src_cols * sizeof(float)
+                        : 0;
         }
         if (t->stage == stage &&
             (opt_calibrates(t) || opt_transforms_wants(f->options->transforms, index_of(f, t)))) {
@@ -41,23 +44,24 @@ static uint64_t mark(forecast *f, int stage, bool *any) {
     return kept;
 }
 
-/* Whether a node feeds a calibrated tensor, and one whose solver wants the factor. */
-static bool is_read(const forecast *f, int node, bool *with_factor) {
+/* Columns of the matrix of what a node gives, appended ones included; 0 if nothing of the stage
+ * reads it. And whether a solver wants the factor. */
+static int64_t read_width(const forecast *f, int node, bool *with_factor) {
     const opt_model *m = f->plan->model;
-    bool read = false;
+    int64_t width = 0;
     *with_factor = false;
     for (int64_t i = 0; i < f->plan->n; i++) {
         const opt_plan_tensor *t = &f->plan->tensors[i];
         for (int j = node + 1; f->wanted[index_of(f, t)] && j < m->n_nodes; j++) {
             if (m->nodes[j].op == &opt_op_linear && m->nodes[j].in[0] == node &&
                 m->nodes[j].weights[0] == index_of(f, t)) {
-                read = true;
+                width = opt_max_i64(width, t->n_cols);
                 *with_factor = *with_factor ||
                                (opt_calibrates(t) && (t->method->needs & OPT_NEEDS_HESSIAN) != 0);
             }
         }
     }
-    return read;
+    return width;
 }
 
 /* Matrices of a stage: all Gram matrices while the text runs; then one after the other becomes a
@@ -67,16 +71,17 @@ static void matrices(forecast *f, uint64_t held, uint64_t run) {
     uint64_t grams = 0, hessians = 0;
     bool with_factor;
     for (int node = 0; node < m->n_nodes; node++) {
-        grams += is_read(f, node, &with_factor) ? opt_gram_bytes(m->nodes[node].width) : 0;
+        grams += opt_gram_bytes(read_width(f, node, &with_factor));
     }
     at_once(f, held + grams + run);
     for (int node = 0; node < m->n_nodes; node++) {
-        if (is_read(f, node, &with_factor)) {
+        const int64_t width = read_width(f, node, &with_factor);
+        if (width > 0) {
             uint64_t kept, scratch;
-            opt_hessian_bytes(m->nodes[node].width, with_factor, &kept, &scratch);
+            opt_hessian_bytes(width, with_factor, &kept, &scratch);
             hessians += kept;
             at_once(f, held + grams + hessians + scratch);
-            grams -= opt_gram_bytes(m->nodes[node].width);
+            grams -= opt_gram_bytes(width);
         }
     }
     at_once(f, held + hessians);

@@ -25,6 +25,8 @@ struct opt_calibration {
     int *input_of;                   /* [n_weights] that node, or -1 */
     const opt_plan_tensor **planned; /* [n_weights] */
     opt_tensor *kept;                /* [n_weights]: tensors as written, in source order */
+    opt_tensor *cropped;             /* [n_weights]: of those, without appended columns, in f32 */
+    const opt_tensor **stored;       /* [n_weights] into kept, or NULL */
     const opt_tensor **replaced;     /* [n_weights] into kept, or NULL */
     bool *wanted;                    /* [n_weights] of the stage: solved with a Hessian */
     bool *collected;                 /* [n_weights] of the stage: these, and what transforms want */
@@ -53,8 +55,7 @@ bool opt_calibrates(const opt_plan_tensor *t) {
 bool opt_calibration_keeps(const opt_plan_tensor *t) {
     return t->action != OPT_ACTION_COPY && t->weight->n_dims == 2 &&
            (t->weight->role == OPT_ROLE_LINEAR || t->weight->role == OPT_ROLE_EMBEDDING ||
-            t->weight->role == OPT_ROLE_HEAD) &&
-           t->n_rows == t->src_rows && t->n_cols == t->src_cols;
+            t->weight->role == OPT_ROLE_HEAD);
 }
 
 static opt_status alloc_tables(opt_calibration *c) {
@@ -66,6 +67,8 @@ static opt_status alloc_tables(opt_calibration *c) {
     OPT_TRY_PTR(c->input_of = opt_alloc_zero(c->ctx, n_weights * sizeof *c->input_of));
     OPT_TRY_PTR(c->planned = opt_alloc_zero(c->ctx, n_weights * sizeof *c->planned));
     OPT_TRY_PTR(c->kept = opt_alloc_zero(c->ctx, n_weights * sizeof *c->kept));
+    OPT_TRY_PTR(c->cropped = opt_alloc_zero(c->ctx, n_weights * sizeof *c->cropped));
+    OPT_TRY_PTR(c->stored = opt_alloc_zero(c->ctx, n_weights * sizeof *c->stored));
     OPT_TRY_PTR(c->replaced = opt_alloc_zero(c->ctx, n_weights * sizeof *c->replaced));
     OPT_TRY_PTR(c->wanted = opt_alloc_zero(c->ctx, n_weights * sizeof *c->wanted));
     OPT_TRY_PTR(c->collected = opt_alloc_zero(c->ctx, n_weights * sizeof *c->collected));
@@ -124,10 +127,11 @@ static void free_stage(opt_calibration *c) {
 }
 
 static void free_kept(opt_calibration *c) {
-    for (int i = 0; c->kept != NULL && i < c->plan->model->n_weights; i++) {
+    for (int i = 0; c->kept != NULL && c->cropped != NULL && i < c->plan->model->n_weights; i++) {
         opt_free(c->ctx, (void *)(uintptr_t)c->kept[i].data);
-        c->kept[i].data = NULL;
-        c->replaced[i] = NULL;
+        opt_free(c->ctx, (void *)(uintptr_t)c->cropped[i].data);
+        c->kept[i].data = c->cropped[i].data = NULL;
+        c->stored[i] = c->replaced[i] = NULL;
     }
 }
 
@@ -143,6 +147,8 @@ void opt_calibration_free(opt_calibration *c) {
         opt_free(c->ctx, c->input_of);
         opt_free(c->ctx, c->planned);
         opt_free(c->ctx, c->kept);
+        opt_free(c->ctx, c->cropped);
+        opt_free(c->ctx, c->stored);
         opt_free(c->ctx, c->replaced);
         opt_free(c->ctx, c->wanted);
         opt_free(c->ctx, c->collected);
@@ -162,10 +168,19 @@ static opt_status reserve_kept(opt_calibration *c, int stage) {
         opt_tensor *k = &c->kept[i];
         *k = *m->weights[i].tensor;
         k->format = t->format;
-        k->bytes = (size_t)t->n_rows * t->row_bytes;
+        k->bytes = (size_t)t->n_rows * t->row_bytes; /* appended rows stand at the end */
         k->data = opt_alloc(c->ctx, k->bytes);
         OPT_TRY_PTR(k->data);
-        c->replaced[i] = k;
+        c->stored[i] = c->replaced[i] = k;
+        if (t->n_cols != t->src_cols) { /* the graph has the width of the source */
+            opt_tensor *cropped = &c->cropped[i];
+            *cropped = *m->weights[i].tensor;
+            cropped->format = &opt_format_f32;
+            cropped->bytes = (size_t)t->src_rows * (size_t)t->src_cols * sizeof(float);
+            cropped->data = opt_alloc(c->ctx, cropped->bytes);
+            OPT_TRY_PTR(cropped->data);
+            c->replaced[i] = cropped;
+        }
     }
 done:
     return st;
@@ -175,16 +190,16 @@ done:
 static void describe(opt_calibration *c, opt_plan_tensor *t, const opt_hessian *h) {
     t->damping = h->factor != NULL ? h->damping : NAN;
     t->condition = h->condition;
-    t->n_dead = h->n_dead;
+    t->n_dead = h->n_dead - (t->n_cols - t->src_cols); /* appended columns say nothing */
     t->n_calib_tokens = h->n_tokens;
-    if (h->n_tokens < h->n) {
+    if (h->n_tokens < t->src_cols) {
         opt_warn(c->ctx, t->weight->name,
                  "%lld calibration tokens for %lld columns: the Gram matrix is singular",
-                 (long long)h->n_tokens, (long long)h->n);
+                 (long long)h->n_tokens, (long long)t->src_cols);
     }
-    if (h->n_dead > 0) {
+    if (t->n_dead > 0) {
         opt_warn(c->ctx, t->weight->name, "%lld of %lld input columns are always zero",
-                 (long long)h->n_dead, (long long)h->n);
+                 (long long)t->n_dead, (long long)t->src_cols);
     }
     if (h->factor != NULL && h->n_tries > 1) {
         opt_warn(c->ctx, t->weight->name, "the Gram matrix needed a damping of %g (%d tries)",
@@ -206,6 +221,29 @@ static opt_status save_statistics(opt_calibration *c, opt_plan_tensor *t, const 
     return OPT_OK;
 }
 
+/* Appended columns are always zero: the matrix grows to the width of the tensors that it is for. */
+static opt_status widen(opt_calibration *c, int node, opt_gram *g) {
+    opt_status st = OPT_OK;
+    opt_gram wide = {0};
+    int64_t n = g->n;
+    for (int i = 0; i < c->plan->model->n_weights; i++) {
+        if (c->wanted[i] && c->input_of[i] == node) {
+            n = opt_max_i64(n, c->planned[i]->n_cols);
+        }
+    }
+    if (n > g->n) {
+        OPT_TRY(opt_gram_new(c->ctx, n, &wide));
+        wide.n_tokens = g->n_tokens;
+        for (int64_t i = 0; i < g->n; i++) {
+            memcpy(wide.sum + i * n, g->sum + i * g->n, (size_t)(i + 1) * sizeof *g->sum);
+        }
+        opt_gram_free(c->ctx, g);
+        *g = wide;
+    }
+done:
+    return st;
+}
+
 static opt_status make_hessians(opt_calibration *c) {
     opt_status st = OPT_OK;
     const opt_model *m = c->plan->model;
@@ -224,6 +262,7 @@ static opt_status make_hessians(opt_calibration *c) {
             used = used || (c->wanted[i] && c->input_of[i] == node);
         }
         if (g->sum != NULL && used) {
+            OPT_TRY(widen(c, node, g));
             OPT_TRY(opt_hessian_new(c->ctx, name, g->sum, g->n, g->n_tokens, with_factor,
                                     &c->hessians[node]));
         }
@@ -360,13 +399,45 @@ done:
     return st;
 }
 
+/* What later stages see of tensors with appended columns. */
+static opt_status crop(opt_calibration *c) {
+    opt_status st = OPT_OK;
+    float *row = NULL;
+    const opt_kern *kern = opt_kern_get(c->ctx);
+    OPT_TRY_PTR(kern);
+    for (int i = 0; i < c->plan->model->n_weights; i++) {
+        const opt_plan_tensor *t = c->planned[i];
+        float *dst = (float *)(uintptr_t)c->cropped[i].data; /* ours */
+        if (dst == NULL) {
+            continue;
+        }
+        OPT_TRY_PTR(row = opt_alloc_array(c->ctx, (size_t)t->n_cols, sizeof *row));
+        for (int64_t r = 0; r < t->src_rows; r++) {
+            t->format->decode(t->format, kern, c->kept[i].data + (size_t)r * t->row_bytes, row,
+                              t->n_cols);
+            memcpy(dst + r * t->src_cols, row, (size_t)t->src_cols * sizeof *row);
+        }
+        opt_free(c->ctx, row);
+        row = NULL;
+    }
+done:
+    opt_free(c->ctx, row);
+    return st;
+}
+
 static opt_stage_state state_of(const opt_calibration *c, opt_plan_sums *sums) {
-    return (opt_stage_state){c->plan, c->stage, c->replaced, sums};
+    return (opt_stage_state){c->plan, c->stage, c->stored, sums};
 }
 
 opt_status opt_calibration_leave(opt_calibration *c, opt_plan_sums *sums) {
+    opt_status st = OPT_OK;
     const opt_stage_state state = state_of(c, sums);
-    return c->saves && !c->restored ? opt_resume_save(c->work, &state) : OPT_OK;
+    OPT_TRY(crop(c));
+    if (c->saves && !c->restored) {
+        OPT_TRY(opt_resume_save(c->work, &state));
+    }
+done:
+    return st;
 }
 
 void opt_calibration_finish(opt_calibration *c) {
@@ -397,6 +468,9 @@ opt_status opt_calibration_enter(opt_calibration *c, int stage, opt_plan_sums *s
     if (c->saves) {
         const opt_stage_state state = state_of(c, sums);
         OPT_TRY(opt_resume_load(c->work, &state, &c->restored));
+        if (c->restored) {
+            OPT_TRY(crop(c));
+        }
     }
     if (any && !c->restored) {
         OPT_TRY(collect(c, stage));
@@ -420,7 +494,7 @@ const opt_hessian *opt_calibration_hessian(const opt_calibration *c, int64_t i) 
 void opt_calibration_keep(opt_calibration *c, int64_t i, int64_t row0, int64_t n_rows,
                           const uint8_t *rows) {
     const opt_plan_tensor *t = &c->plan->tensors[i];
-    const opt_tensor *k = c->replaced[weight_index(c->plan, t)];
+    const opt_tensor *k = c->stored[weight_index(c->plan, t)];
     for (int64_t r = 0; k != NULL && r < n_rows; r++) {
         uint8_t *dst = (uint8_t *)(uintptr_t)k->data; /* ours: allocated by reserve_kept */
         memcpy(dst + (size_t)opt_weight_source_row(t->weight, row0 + r) * t->row_bytes,
@@ -431,7 +505,7 @@ void opt_calibration_keep(opt_calibration *c, int64_t i, int64_t row0, int64_t n
 bool opt_calibration_take(const opt_calibration *c, int64_t i, int64_t row0, int64_t n_rows,
                           uint8_t *dst) {
     const opt_plan_tensor *t = &c->plan->tensors[i];
-    const opt_tensor *k = c->restored ? c->replaced[weight_index(c->plan, t)] : NULL;
+    const opt_tensor *k = c->restored ? c->stored[weight_index(c->plan, t)] : NULL;
     for (int64_t r = 0; k != NULL && r < n_rows; r++) {
         memcpy(dst + (size_t)r * t->row_bytes,
                k->data + (size_t)opt_weight_source_row(t->weight, row0 + r) * t->row_bytes,

@@ -287,9 +287,9 @@ static opt_status settle_method(const job *j, const opt_plan_tensor *t) {
             t->method->name, t->format->name);
     }
     if (opt_calibrates(t) && j->calib.text.n_paths > 0) {
-        if (t->n_rows != t->src_rows || t->n_cols != t->src_cols) {
+        if (j->transforms != NULL && (t->n_rows != t->src_rows || t->n_cols != t->src_cols)) {
             return opt_fail(j->ctx, OPT_ERR_UNSUPPORTED, t->weight->name,
-                            "padded tensors cannot be calibrated yet; allow own or next with "
+                            "padded tensors cannot be transformed; allow own or next with "
                             "--width instead of pad");
         }
         return !needs || opt_rows_supports(t->format)

@@ -123,6 +123,26 @@ check "an importance matrix is not overwritten" grep -q 'im.gguf: exists already
 expect 3 quantize stories260K -o x.gguf --imatrix i1.gguf
 check "a model is no importance matrix" grep -q 'expected "imatrix"' err
 
+# Padded widths: appended columns are dead, and what later blocks see has the width of the model.
+biased=$source/testdata/families/llama-untied-bias
+for threads in 1 3; do
+    expect 0 quantize "$biased" -o p$threads.gguf -m gptq -f q4_0 --width pad --calib a.txt --samples 24 --ctx 64 -j $threads \
+        --json=p.json -q
+done
+check "padded: same bytes at any number of threads" cmp -s p1.gguf p3.gguf
+check "padded: the second block is solved, too" better p.json blk.1.ffn_down.weight
+check "padded: appended columns are not called dead" test "$(tensor p.json blk.1.ffn_down.weight | value dead_columns)" = 0
+n=1
+while [ ! -e pk.gguf.work/stage+000 ] && [ $n -lt 100 ]; do
+    rm -rf pk.gguf.work pk.gguf .pk.gguf.tmp.*
+    OPT_FAULT_KILL=$n bash -c 'quantize "$0" -o pk.gguf -m gptq -f q4_0 --width pad --calib a.txt --samples 24 --ctx 64 -q; exit $?' \
+        "$biased" 2>/dev/null
+    n=$((n + 1))
+done
+check "padded: killed behind the first block ($n)" test -e pk.gguf.work/stage+000 -a ! -e pk.gguf
+expect 0 quantize "$biased" -o pk.gguf -m gptq -f q4_0 --width pad --calib a.txt --samples 24 --ctx 64 -q
+check "padded: continued to the same bytes" cmp -s p1.gguf pk.gguf
+
 # What is refused.
 expect 2 quantize stories260K -o x.gguf -m gptq -f q4_0
 check "gptq without text" grep -q 'needs calibration text: --calib FILE' err
