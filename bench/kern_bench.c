@@ -189,6 +189,28 @@ static void bench_gemm_i16(opt_kern_gemm_i16_fn *fn, const row_info *row) {
     }
 }
 
+static void bench_gemm_bf16(opt_kern_gemm_bf16_fn *fn, const row_info *row) {
+    for (int i = 0; i < 3; i++) {
+        const int64_t r = shapes[i].n_tokens, c = shapes[i].n_rows, k = shapes[i].k;
+        int32_t *a = bytes_of((size_t)(r * k) * 2, 0x3c);
+        int32_t *b = bytes_of((size_t)(c * k) * 2, 0x3c);
+        float *y = floats_of(r * c);
+        const opt_bf16 rows = {a, k / 2, 1}, cols = {b, k / 2, 1};
+        double seconds;
+        double ref_seconds;
+        char text[64];
+        (void)snprintf(text, sizeof text, "%lldx%lldx%lld", (long long)r, (long long)c,
+                       (long long)k);
+        MEASURE(seconds, fn(&rows, &cols, y, c, r, c, k));
+        MEASURE(ref_seconds, row->ref->gemm_bf16(&rows, &cols, y, c, r, c, k));
+        report(row, text, seconds, ref_seconds, 2.0 * (double)r * (double)c * (double)k,
+               2.0 * (double)(c * k));
+        free(a);
+        free(b);
+        free(y);
+    }
+}
+
 static void bench_quantize_i16(opt_kern_quantize_i16_fn *fn, const row_info *row) {
     enum { N = 576 };
     float *x = floats_of(N);

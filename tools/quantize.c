@@ -53,8 +53,8 @@ static const cli_option options[] = {
     {"seed", 0, CLI_INT, "N", "which windows of the text are taken (default 0)",
      offsetof(settings, seed), NULL, 0, 0},
     {"calib-compute", 0, CLI_CHOICE, NULL,
-     "calibration runs in 16-bit integers with scales, or in f32, at half the speed (default i16)",
-     offsetof(settings, calib_compute), "i16|f32", 0, 0},
+     "calibration runs in 16-bit integers with scales, in f32, or in bf16 for AMX (default i16)",
+     offsetof(settings, calib_compute), "i16|f32|bf16", 0, 0},
     {"imatrix", 0, CLI_TEXT, "FILE", "importance of columns from llama-imatrix (GGUF)",
      offsetof(settings, imatrix), NULL, 0, 0},
     {"save-imatrix", 0, CLI_TEXT, "FILE", "write the importance seen in calibration",
@@ -170,7 +170,7 @@ static opt_status run(cli_job *job, void *user) {
     o.calib = s->calib.items;
     o.n_calib = s->calib.n;
     o.calib_mix = s->mix;
-    o.calib_compute = s->calib_compute == 1 ? OPT_CALIB_F32 : OPT_CALIB_I16;
+    o.calib_compute = (opt_calib_compute)s->calib_compute;
     o.imatrix = s->imatrix;
     o.save_imatrix = s->save_imatrix;
     o.one_pass = s->one_pass;

@@ -24,7 +24,8 @@ enum {
 /** How the units of a model run over calibration text, and Gram matrices are added up. */
 typedef enum opt_calib_compute {
     OPT_CALIB_I16, /**< products of 16-bit integers in groups of 64: twice as fast */
-    OPT_CALIB_F32
+    OPT_CALIB_F32,
+    OPT_CALIB_BF16 /**< linear layers in bf16: for machines with AMX */
 } opt_calib_compute;
 
 typedef struct opt_quantize_options {

@@ -217,7 +217,7 @@ static opt_status collect(opt_stream *s, int unit, int last, bool keep, const bo
     OPT_TRY_PTR(node_of = opt_alloc_array(s->ctx, (size_t)cut->n_nodes, sizeof *node_of));
     OPT_TRY(mark_nodes(s, unit, wanted, cut, grams, node_of, &max_n));
     OPT_TRY(opt_gram_scratch_new(s->ctx, max_n, s->corpus->n_ctx, &c.scratch));
-    c.scratch.block16 = s->compute == OPT_COMPUTE_I16;
+    c.scratch.block16 = s->compute != OPT_COMPUTE_EXACT;
     c.cut = cut;
     c.node_of = node_of;
     OPT_TRY(opt_session_capture(session, NULL, catch_input, &c));

@@ -1,5 +1,7 @@
 #include "exec/session_impl.h"
 
+#include <string.h>
+
 #include "base/num.h"
 
 enum { ACT_PAD = 64, ACT_GROUP = 32, ACT_TILE = 16 };
@@ -58,6 +60,11 @@ static opt_status quantize_tile(void *user, int64_t tile, int worker) {
     const int64_t end = opt_min_i64(job->n_tokens, (tile + 1) * ACT_TILE);
     for (int64_t t = tile * ACT_TILE; t < end; t++) {
         const int64_t at = t * job->n_padded;
+        if (act->bf16) {
+            opt_exec_to_bf16(job->s->kern, job->x + t * job->width, job->width, job->n_padded,
+                             act->pairs + at / 2);
+            continue;
+        }
         if (act->wide) {
             job->s->kern->quantize_i16(job->x + t * job->width, job->width, job->n_padded,
                                        act->pairs + at / 2, act->scale + at / OPT_I16_GROUP);
@@ -90,6 +97,25 @@ static opt_status quantize(opt_session *s, const opt_exec_node *x, const opt_run
         s->act.producer = x->node->in[0];
     }
     return OPT_OK;
+}
+
+void opt_exec_to_bf16(const opt_kern *kern, const float *x, int64_t n, int64_t n_padded,
+                      int32_t *pairs) {
+    const opt_kspec spec = opt_format_kspec(&opt_format_bf16);
+    if (n < n_padded) {
+        memset(pairs + n / 2, 0, (size_t)(n_padded / 2 - n / 2) * sizeof *pairs);
+    }
+    kern->encode[OPT_KFMT_BF16](&spec, x, NULL, pairs, n);
+}
+
+opt_status opt_exec_quantized_bf16(opt_session *s, const opt_exec_node *x, const opt_run *run,
+                                   opt_bf16 *out) {
+    opt_status st = OPT_OK;
+    int64_t n_padded = 0;
+    OPT_TRY(quantize(s, x, run, &n_padded));
+    *out = (opt_bf16){.pairs = s->act.pairs, .row = n_padded / 2, .step = 1};
+done:
+    return st;
 }
 
 opt_status opt_exec_quantized_i16(opt_session *s, const opt_exec_node *x, const opt_run *run,

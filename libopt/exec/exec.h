@@ -133,6 +133,9 @@ OPT_MUST_USE opt_status opt_exec_quantized(opt_session *s, const opt_exec_node *
 /** The same in a session of OPT_COMPUTE_I16: the tokens are rows. */
 OPT_MUST_USE opt_status opt_exec_quantized_i16(opt_session *s, const opt_exec_node *x,
                                                const opt_run *run, opt_i16 *out);
+/** The same in a session of OPT_COMPUTE_BF16. */
+OPT_MUST_USE opt_status opt_exec_quantized_bf16(opt_session *s, const opt_exec_node *x,
+                                                const opt_run *run, opt_bf16 *out);
 /** opt_parallel_for, but a single tile runs at once on the calling thread. */
 OPT_MUST_USE opt_status opt_exec_for(opt_session *s, int64_t n_tiles, opt_tile_fn fn, void *user);
 
@@ -148,6 +151,11 @@ const opt_kern *opt_exec_kern(const opt_session *s);
 bool opt_exec_is_exact(const opt_session *s);
 /** Whether linear layers run on 16-bit block integers. */
 bool opt_exec_is_i16(const opt_session *s);
+/** Whether they run in bf16. */
+bool opt_exec_is_bf16(const opt_session *s);
+/** Rounds x [n] to bf16 pairs [n_padded / 2], zeros behind n. */
+void opt_exec_to_bf16(const opt_kern *kern, const float *x, int64_t n, int64_t n_padded,
+                      int32_t *pairs);
 /** Whether the session has a reverse pass: then all outputs are kept, and inputs are where they
  * were in the forward pass. */
 bool opt_exec_reverses(const opt_session *s);

@@ -28,7 +28,7 @@ opt_status opt_reverse_prepare(opt_session *s, const opt_reverse_options *option
     }
     s->input_grad = options->input;
     s->exact = true;
-    s->act.wide = false;
+    s->act.wide = s->act.bf16 = false;
     for (int i = 0; i < m->n_nodes; i++) {
         const opt_exec_op *row = opt_exec_row_of(m->nodes[i].op);
         s->needs_grad[i] = leads_to_wanted(s, &m->nodes[i]);

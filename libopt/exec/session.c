@@ -22,7 +22,9 @@ const opt_kern *opt_exec_kern(const opt_session *s) { return s->kern; }
 
 bool opt_exec_is_exact(const opt_session *s) { return s->exact; }
 
-bool opt_exec_is_i16(const opt_session *s) { return s->act.wide; }
+bool opt_exec_is_i16(const opt_session *s) { return s->act.wide && !s->act.bf16; }
+
+bool opt_exec_is_bf16(const opt_session *s) { return s->act.bf16; }
 
 bool opt_exec_reverses(const opt_session *s) { return s->trains != NULL; }
 
@@ -235,7 +237,8 @@ done:
 
 static opt_status set_options(opt_session *s, const opt_session_options *options) {
     s->exact = options != NULL && options->compute != OPT_COMPUTE_FAST;
-    s->act.wide = options != NULL && options->compute == OPT_COMPUTE_I16;
+    s->act.bf16 = options != NULL && options->compute == OPT_COMPUTE_BF16;
+    s->act.wide = s->act.bf16 || (options != NULL && options->compute == OPT_COMPUTE_I16);
     s->n_ctx = options != NULL && options->n_ctx != 0 ? options->n_ctx : s->model->hp.n_ctx_train;
     s->n_batch = options != NULL && options->n_batch != 0 ? options->n_batch : DEFAULT_BATCH;
     if (s->n_ctx < 1 || s->n_batch < 1) {

@@ -16,6 +16,7 @@ typedef struct opt_session opt_session;
 typedef enum opt_compute {
     OPT_COMPUTE_FAST,  /**< int8 activations where the format has such a kernel: what is deployed */
     OPT_COMPUTE_EXACT, /**< f32 activations and cache everywhere: what verification uses */
+    OPT_COMPUTE_BF16,  /**< the same in bf16: for machines with AMX */
     OPT_COMPUTE_I16    /**< exact but for linear layers, whose weights and inputs become 16-bit
                           integers in groups of 64 (kern.h, opt_i16): twice as fast for many tokens */
 } opt_compute;

@@ -8,9 +8,10 @@
 #include "exec/plan.h"
 #include "exec/reverse.h"
 
-/** Activations in int8 or as 16-bit block integers, of one producer's rows at a time. */
+/** Activations in int8, as 16-bit block integers or in bf16, of one producer's rows at a time. */
 typedef struct opt_act_buffer {
     bool wide;          /* 16 bits: pairs and scale only, whose groups have 64 elements */
+    bool bf16;          /* wide, and in bf16: no scale */
     int64_t max_padded; /* widest input that is ever quantized, padded to 64; 0: none is */
     int32_t *pairs;     /* [n_batch, max_padded / 2] */
     int8_t *q;          /* [n_batch, max_padded] */

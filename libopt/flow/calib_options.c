@@ -36,7 +36,9 @@ opt_status opt_calibration_read_options(opt_ctx *ctx, const opt_quantize_options
                  .n_windows = o->calib_samples > 0 ? o->calib_samples : DEFAULT_WINDOWS,
                  .n_ctx = o->calib_ctx > 0 ? o->calib_ctx : DEFAULT_CTX,
                  .seed = o->seed},
-        .compute = o->calib_compute == OPT_CALIB_F32 ? OPT_COMPUTE_EXACT : OPT_COMPUTE_I16,
+        .compute = o->calib_compute == OPT_CALIB_F32    ? OPT_COMPUTE_EXACT
+                   : o->calib_compute == OPT_CALIB_BF16 ? OPT_COMPUTE_BF16
+                                                        : OPT_COMPUTE_I16,
         .one_pass = o->one_pass,
         .saves_statistics = o->save_imatrix != NULL,
     };

@@ -389,7 +389,9 @@ opt_status opt_calibration_begin(opt_calibration *c, const char *output, int swe
     char options[64];
     (void)snprintf(options, sizeof options, "%d sweeps, %s, %s", sweeps,
                    c->one_pass ? "one pass" : "block by block",
-                   c->compute == OPT_COMPUTE_I16 ? "i16" : "f32");
+                   c->compute == OPT_COMPUTE_I16    ? "i16"
+                   : c->compute == OPT_COMPUTE_BF16 ? "bf16"
+                                                    : "f32");
     OPT_TRY(opt_resume_open(c->plan, &c->corpus, options, output, fresh, &c->work));
     OPT_TRY(opt_stream_new(c->ctx, c->plan->model, &c->corpus, spill_dir(c), &c->stream));
     opt_stream_set_compute(c->stream, c->compute);

@@ -52,5 +52,8 @@ const opt_kern *opt_kern_get(opt_ctx *ctx) {
     }
     const opt_isa isa = opt_ctx_isa_level(ctx);
     opt_kern_fill(table, isa, cpu.features);
+    if (table->rows_isa >= OPT_ISA_AMX && !opt_kern_tiles_work(table)) {
+        opt_kern_fill(table, OPT_ISA_AVX512, cpu.features);
+    }
     return opt_ctx_attach(ctx, &table_key, table, free);
 }

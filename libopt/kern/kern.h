@@ -107,6 +107,16 @@ typedef struct opt_i16 {
     const float *scale;
     int64_t scale_row, scale_step;
 } opt_i16;
+/**
+ * Numbers in bf16, n rows of k elements (a multiple of 32), two neighbouring elements a pair as in
+ * opt_i16: pair p of row i lies at pairs[i * row + p * step]. One of row and step is 1.
+ */
+typedef struct opt_bf16 {
+    const int32_t *pairs;
+    int64_t row, step;
+} opt_bf16;
+#define OPT_BF16_GROUP 32
+
 #define OPT_I16_GROUP 64
 #define OPT_I16_MAX 5792
 
@@ -199,6 +209,14 @@ typedef void opt_kern_quantize_i16_fn(const float *x, int64_t n, int64_t n_padde
 typedef void opt_kern_quantize_i16_columns_fn(const float *x, int64_t ldx, int64_t n_rows,
                                               int64_t n_cols, int32_t *pairs, float *scale,
                                               int64_t ld);
+/**
+ * y[r, c] = sum_i a[r, i] b[c, i] over k elements, accumulated in f32 in increasing order of i,
+ * neighbouring elements (AMX: groups of 32) together as the instruction set does it. An output does
+ * not depend on what lies beside it; instruction sets differ in the last bits. The reference
+ * accumulates in double.
+ */
+typedef void opt_kern_gemm_bf16_fn(const opt_bf16 *a, const opt_bf16 *b, float *y, int64_t ldy,
+                                   int64_t n_rows, int64_t n_cols, int64_t k);
 /**
  * y[c] += sum_i a[i] x[idx[i], c] over n_terms rows of x (stride ldx), n columns: a chain in
  * increasing i as in gemm_add_f32.
@@ -321,6 +339,7 @@ typedef struct opt_kern {
     opt_kern_gemm_add_f32_fn *gemm_add_f32;
     opt_kern_gemm_sub_f64_fn *gemm_sub_f64;
     opt_kern_gemm_i16_fn *gemm_i16;
+    opt_kern_gemm_bf16_fn *gemm_bf16;
     opt_kern_quantize_i16_fn *quantize_i16;
     opt_kern_quantize_i16_columns_fn *quantize_i16_columns;
     opt_kern_add_rows_fn *add_rows;
@@ -354,5 +373,12 @@ const opt_kern *opt_kern_get(opt_ctx *ctx);
  * levels with it).
  */
 void opt_kern_fill(opt_kern *out, opt_isa isa, unsigned features);
+
+/**
+ * Whether the table's tile kernels compute a small product of integers as the reference does.
+ * opt_kern_get asks before it hands out rows of AMX, and takes those of AVX-512 if they do not
+ * (rows_isa says so).
+ */
+bool opt_kern_tiles_work(const opt_kern *k);
 
 #endif

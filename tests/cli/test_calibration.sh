@@ -75,8 +75,12 @@ expect 0 q -o i.gguf -m gptq -f q4_0 --calib-compute i16 -q --force
 check "16-bit integers are the default" cmp -s i.gguf r.gguf
 check "f32 gives other bytes" test "$(cmp -s f.gguf r.gguf; echo $?)" -eq 1
 check "and the same errors within 2 %" awk "BEGIN {x = $(sum f.json) / $(sum refined.json); exit !(x > 0.98 && x < 1.02)}"
-expect 2 q -o x.gguf -m gptq -f q4_0 --calib-compute bf16
-check "--calib-compute bf16 is answered" grep -q "calib-compute: 'bf16' is none of i16|f32" err
+expect 0 q -o f1.gguf -m gptq -f q4_0 --calib-compute bf16 -j 1 -q --force
+expect 0 q -o f3.gguf -m gptq -f q4_0 --calib-compute bf16 -j 3 --json=f.json -q --force
+check "bf16: same bytes at any number of threads" cmp -s f1.gguf f3.gguf
+check "bf16: the same errors within 5 %" awk "BEGIN {x = $(sum f.json) / $(sum refined.json); exit !(x > 0.95 && x < 1.05)}"
+expect 2 q -o x.gguf -m gptq -f q4_0 --calib-compute fp8
+check "--calib-compute fp8 is answered" grep -q "calib-compute: 'fp8' is none of i16|f32|bf16" err
 
 # The choice of windows: by seed, and the same from JSON lines.
 expect 0 q -o s1.gguf -m gptq -f q4_0 --seed 1 -q

@@ -48,9 +48,9 @@ static void test_fill__leaves_no_slot_empty(void **state) {
         opt_kern_fill(&k, (opt_isa)isa, 0);
         assert_int_equal(k.isa, isa);
         assert_true(k.rows_isa <= k.isa);
-        assert_true(isa >= OPT_ISA_AMX || k.rows_isa == k.isa); /* all lower levels have rows */
+        assert_true(k.rows_isa == k.isa);
         assert_true(k.linear_f32 && k.quantize_act && k.rms_norm && k.rope && k.swiglu && k.add);
-        assert_true(k.gemm_i16 && k.quantize_i16 && k.quantize_i16_columns);
+        assert_true(k.gemm_bf16 && k.gemm_i16 && k.quantize_i16 && k.quantize_i16_columns);
         assert_true(k.gemm_add_f32 && k.gemm_sub_f64 && k.add_rows && k.round_scalar);
         assert_non_null(k.round_parts);
         assert_true(k.attend_f32 && k.attend_f16 && k.f32_to_f16 && k.logsumexp);
@@ -73,8 +73,41 @@ static void test_get__is_made_once_per_context(void **state) {
     opt_ctx_free(ctx);
 }
 
+#if defined(__x86_64__)
+/** The source of the AMX row, with its tile operations in plain C. */
+static void test_amx__emulated_gemm_bf16(void **state) {
+    opt_kern ref;
+    (void)state;
+    opt_kern_fill(&ref, OPT_ISA_REF, 0);
+    const row_info row = {"gemm_bf16__amx, emulated", OPT_KFMT_COUNT, &ref, &ref};
+    check_gemm_bf16(emulated_gemm_bf16, &row);
+}
+
+static void wrong_gemm_bf16(const opt_bf16 *a, const opt_bf16 *b, float *y, int64_t ldy,
+                            int64_t n_rows, int64_t n_cols, int64_t k) {
+    emulated_gemm_bf16(a, b, y, ldy, n_rows, n_cols, k);
+    y[(n_rows - 1) * ldy + n_cols - 1] += 1.0F;
+}
+
+/** What opt_kern_get asks before it hands out tile kernels. */
+static void test_amx__self_test_finds_wrong_sums(void **state) {
+    opt_kern k;
+    (void)state;
+    opt_kern_fill(&k, OPT_ISA_REF, 0);
+    assert_true(opt_kern_tiles_work(&k));
+    k.gemm_bf16 = emulated_gemm_bf16;
+    assert_true(opt_kern_tiles_work(&k));
+    k.gemm_bf16 = wrong_gemm_bf16;
+    assert_false(opt_kern_tiles_work(&k));
+}
+#endif
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+#if defined(__x86_64__)
+        cmocka_unit_test(test_amx__emulated_gemm_bf16),
+        cmocka_unit_test(test_amx__self_test_finds_wrong_sums),
+#endif
         cmocka_unit_test(test_fill__leaves_no_slot_empty),
         cmocka_unit_test(test_get__is_made_once_per_context),
 #define OPT_KERN(slot, suffix, level, needs) cmocka_unit_test(test_##slot##__##suffix),

@@ -56,6 +56,7 @@ static void test_exec_session__same_bits_in_16_bits(void **state) {
     (void)state;
     check_same_bits(STORIES, OPT_COMPUTE_I16);
     check_same_bits(OPT_TESTDATA "/families/llama-untied-bias", OPT_COMPUTE_I16);
+    check_same_bits(STORIES, OPT_COMPUTE_BF16);
 }
 
 /* Linear layers on 16-bit block integers: close to exact, but not the same. */

@@ -12,7 +12,7 @@ enum {
     FEW_TOKENS = 8,
     DIRECT_TOKENS = 4,         /* decoding inside the product pays off up to here */
     SCRATCH_BYTES = 256 << 10, /* weights decoded at once */
-    I16_ROWS = 48,             /* of a tile: what one product packs */
+    WIDE_ROWS = 48,            /* of a tile: what one product packs */
     REVERSE_TOKENS = 64,       /* of a tile, and of one product of the gradient of weights */
     REVERSE_ROWS = 64
 };
@@ -21,6 +21,7 @@ enum {
 typedef enum linear_mode {
     MODE_I8,    /* stored blocks times int8 activations */
     MODE_I16,   /* rows and activations as 16-bit block integers */
+    MODE_BF16,  /* rows and activations in bf16 */
     MODE_F32,   /* stored rows are f32 already */
     MODE_DECODE /* rows are decoded to f32 tile by tile */
 } linear_mode;
@@ -36,6 +37,9 @@ typedef struct linear_state {
     int64_t n_out, n_in;
     int64_t decode_rows; /* MODE_DECODE: rows that fit in the scratch */
 } linear_state;
+
+/* 16 bits on both sides. */
+static bool is_wide(linear_mode mode) { return mode == MODE_I16 || mode == MODE_BF16; }
 
 static int64_t i16_padded(const linear_state *l) {
     return opt_ceil_div(l->n_in, OPT_I16_GROUP) * OPT_I16_GROUP;
@@ -58,6 +62,9 @@ static linear_mode choose_mode(const opt_session *s, linear_state *l) {
     if (opt_exec_is_i16(s)) {
         return MODE_I16;
     }
+    if (opt_exec_is_bf16(s)) {
+        return MODE_BF16;
+    }
     /* Mapped files may place floats at any byte. */
     const bool aligned = (uintptr_t)l->w->data % sizeof(float) == 0;
     return f->kfmt == OPT_KFMT_F32 && aligned ? MODE_F32 : MODE_DECODE;
@@ -76,12 +83,12 @@ static opt_status prepare(opt_session *s, opt_exec_node *x) {
     l->mode = choose_mode(s, l);
     if (l->mode == MODE_I8) {
         opt_exec_need_act(s, l->n_in);
-    } else if (l->mode == MODE_I16) {
+    } else if (is_wide(l->mode)) {
         const int64_t n = i16_padded(l);
-        l->decode_rows = I16_ROWS;
+        l->decode_rows = WIDE_ROWS;
         opt_exec_need_act(s, l->n_in);
         opt_exec_need_scratch(s,
-                              (size_t)I16_ROWS * ((size_t)l->n_in * sizeof(float) + i16_bytes(n)));
+                              (size_t)WIDE_ROWS * ((size_t)l->n_in * sizeof(float) + i16_bytes(n)));
     } else if (l->mode == MODE_DECODE) {
         const int64_t fit = SCRATCH_BYTES / ((int64_t)sizeof(float) * l->n_in);
         l->decode_rows = opt_max_i64(8, fit / 8 * 8);
@@ -111,6 +118,7 @@ typedef struct linear_job {
     const opt_run *run;
     opt_act_i8 act; /* MODE_I8 */
     opt_i16 rows;   /* MODE_I16: the tokens */
+    opt_bf16 bf16;  /* MODE_BF16 */
     tile_grid grid[OPT_STEP_MAX_NODES];
 } linear_job;
 
@@ -119,11 +127,10 @@ static tile_grid make_grid(const linear_state *l, int64_t n_tokens) {
     if (n_tokens <= FEW_TOKENS) {
         g.n_rows = opt_ceil_div(opt_ceil_div(l->n_out, MAX_TILES), MIN_ROWS) * MIN_ROWS;
     }
-    if (l->mode == MODE_I16) {
-        g.n_rows = I16_ROWS;
+    if (is_wide(l->mode)) {
+        g.n_rows = WIDE_ROWS;
     }
-    if (l->mode == MODE_DECODE ||
-        l->mode == MODE_I16) { /* every row is decoded once, for all tokens */
+    if (l->mode == MODE_DECODE || is_wide(l->mode)) { /* every row is decoded once for all tokens */
         g.n_tokens = n_tokens;
     }
     g.n_row_tiles = opt_ceil_div(l->n_out, g.n_rows);
@@ -160,14 +167,29 @@ static void multiply_decoded(const linear_job *job, const linear_state *l, const
     }
 }
 
-/* At most I16_ROWS rows, decoded and quantized in the scratch. */
+/* At most WIDE_ROWS rows, decoded and rounded in the scratch. */
+static void multiply_bf16(const linear_job *job, const linear_state *l, float *y, int64_t row0,
+                          int64_t n_rows, int64_t n_tokens, int worker) {
+    const opt_kern *kern = opt_exec_kern(job->s);
+    const int64_t n = i16_padded(l);
+    float *rows = opt_exec_scratch(job->s, worker);
+    int32_t *pairs = (int32_t *)(void *)(rows + WIDE_ROWS * l->n_in);
+    opt_tensor_decode_rows(l->w, kern, row0, n_rows, rows);
+    for (int64_t r = 0; r < n_rows; r++) {
+        opt_exec_to_bf16(kern, rows + r * l->n_in, l->n_in, n, pairs + r * (n / 2));
+    }
+    const opt_bf16 w = {pairs, n / 2, 1};
+    kern->gemm_bf16(&job->bf16, &w, y, l->n_out, n_tokens, n_rows, n);
+}
+
+/* At most WIDE_ROWS rows, decoded and quantized in the scratch. */
 static void multiply_i16(const linear_job *job, const linear_state *l, float *y, int64_t row0,
                          int64_t n_rows, int64_t n_tokens, int worker) {
     const opt_kern *kern = opt_exec_kern(job->s);
     const int64_t n = i16_padded(l), n_groups = n / OPT_I16_GROUP;
     float *rows = opt_exec_scratch(job->s, worker);
-    float *scale = rows + I16_ROWS * l->n_in;
-    int32_t *pairs = (int32_t *)(void *)(scale + I16_ROWS * n_groups);
+    float *scale = rows + WIDE_ROWS * l->n_in;
+    int32_t *pairs = (int32_t *)(void *)(scale + WIDE_ROWS * n_groups);
     opt_tensor_decode_rows(l->w, kern, row0, n_rows, rows);
     for (int64_t r = 0; r < n_rows; r++) {
         kern->quantize_i16(rows + r * l->n_in, l->n_in, n, pairs + r * (n / 2),
@@ -200,6 +222,8 @@ static opt_status linear_tile(void *user, int64_t tile, int worker) {
         l->linear_i8(&l->spec, w, l->row_bytes, &act, y, l->n_out, n_rows, n_tokens, l->n_in);
     } else if (l->mode == MODE_I16) {
         multiply_i16(job, l, y, row0, n_rows, n_tokens, worker);
+    } else if (l->mode == MODE_BF16) {
+        multiply_bf16(job, l, y, row0, n_rows, n_tokens, worker);
     } else if (l->mode == MODE_F32) {
         kern->linear_f32((const float *)(const void *)w, l->n_in, in, l->n_in, y, l->n_out, n_rows,
                          n_tokens, l->n_in);
@@ -217,9 +241,10 @@ static opt_status forward(opt_session *s, opt_exec_node *x, int n, const opt_run
     linear_job job = {.s = s, .x = x, .n = n, .run = run};
     int64_t n_tiles = 0;
     const linear_mode mode = ((const linear_state *)x->state)->mode;
-    if (mode == MODE_I8 || mode == MODE_I16) {
-        const opt_status st = mode == MODE_I8 ? opt_exec_quantized(s, x, run, &job.act)
-                                              : opt_exec_quantized_i16(s, x, run, &job.rows);
+    if (mode == MODE_I8 || is_wide(mode)) {
+        const opt_status st = mode == MODE_I8    ? opt_exec_quantized(s, x, run, &job.act)
+                              : mode == MODE_I16 ? opt_exec_quantized_i16(s, x, run, &job.rows)
+                                                 : opt_exec_quantized_bf16(s, x, run, &job.bf16);
         if (st != OPT_OK) {
             return st;
         }
