@@ -12,7 +12,7 @@ typedef struct settings {
     uint64_t target_bytes;
     double target_bpw, target_kld;
     cli_list rules, calib, transforms;
-    int64_t samples, ctx, seed, refine;
+    int64_t samples, ctx, seed, refine, round_steps, round_batch;
     unsigned width;
     int calib_compute;
     bool one_pass, fresh, allow_requantize;
@@ -65,6 +65,10 @@ static const cli_option options[] = {
      offsetof(settings, fresh), NULL, 0, 0},
     {"refine", 0, CLI_INT, "N", "rounds of refinement after gptq (default 3)",
      offsetof(settings, refine), NULL, 0, 100},
+    {"round-steps", 0, CLI_INT, "N", "rounding of whole blocks: gradient steps (default 0)",
+     offsetof(settings, round_steps), NULL, 0, 100000},
+    {"round-batch", 0, CLI_INT, "N", "windows of a step (default 1)",
+     offsetof(settings, round_batch), NULL, 1, 4096},
     {"set", 0, CLI_LIST, "RULE", "PATTERN:KEY=VALUE for some tensors; later rules win",
      offsetof(settings, rules), NULL, 0, 0},
     {"width", 0, CLI_SET, "LIST", "if a format does not fit: refuse or pad,own,next",
@@ -179,6 +183,8 @@ static opt_status run(cli_job *job, void *user) {
     o.calib_ctx = s->ctx;
     o.seed = (uint64_t)s->seed;
     o.sweeps = (int)s->refine;
+    o.block_steps = (int)s->round_steps;
+    o.block_batch = (int)s->round_batch;
     o.rules = s->rules.items;
     o.n_rules = s->rules.n;
     o.width_policy = s->width;

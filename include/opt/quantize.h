@@ -45,6 +45,8 @@ typedef struct opt_quantize_options {
     int64_t calib_ctx;     /**< tokens of a window; 0: 512 */
     uint64_t seed;         /**< chooses the windows */
     int sweeps;            /**< rounds of refinement of methods that refine */
+    int block_steps;       /**< steps of sign-gradient rounding of each block as a whole; 0: none */
+    int block_batch;       /**< windows of such a step; 0: the default */
     opt_calib_compute calib_compute;
     bool one_pass;            /**< statistics of the float model, without running what was solved */
     bool allow_requantize;    /**< accept a quantized input */

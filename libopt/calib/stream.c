@@ -240,6 +240,13 @@ opt_status opt_stream_collect_advance(opt_stream *s, int unit, const bool *wante
     return collect(s, unit, -1, true, wanted, grams);
 }
 
+opt_status opt_stream_window(opt_stream *s, int64_t window, const float **out) {
+    float *rows = NULL;
+    const opt_status st = load_window(s, window, &rows);
+    *out = rows;
+    return st;
+}
+
 uint64_t opt_stream_bytes(const opt_model *model, int64_t n_windows, int64_t n_ctx, bool spills) {
     const int embedding = opt_model_unit_end(model, -1);
     const uint64_t width = embedding >= 0 ? (uint64_t)model->nodes[embedding].width : 0;

@@ -46,6 +46,10 @@ OPT_MUST_USE opt_status opt_stream_collect(opt_stream *s, int unit, const bool *
 OPT_MUST_USE opt_status opt_stream_collect_advance(opt_stream *s, int unit, const bool *wanted,
                                                    opt_gram *grams);
 
+/** Activations [n_ctx, width] of a window between the units; valid until another one is asked for
+ * or the stream goes on. */
+OPT_MUST_USE opt_status opt_stream_window(opt_stream *s, int64_t window, const float **out);
+
 /** Bytes that a stream holds between runs: exactly. */
 uint64_t opt_stream_bytes(const opt_model *model, int64_t n_windows, int64_t n_ctx, bool spills);
 /** Bytes that a run of a unit takes, whole or (wanted not NULL) for its matrices; without the

@@ -41,6 +41,8 @@ opt_status opt_calibration_read_options(opt_ctx *ctx, const opt_quantize_options
                                                         : OPT_COMPUTE_I16,
         .one_pass = o->one_pass,
         .saves_statistics = o->save_imatrix != NULL,
+        .block_steps = o->block_steps,
+        .block_batch = o->block_batch > 0 ? o->block_batch : OPT_CALIBRATION_BLOCK_BATCH,
     };
     OPT_REQUIRE(o->n_calib <= OPT_CALIBRATION_MAX_FILES, ctx, OPT_ERR_USAGE, "--calib",
                 "%zu files; at most %d can be mixed", o->n_calib, OPT_CALIBRATION_MAX_FILES);
@@ -48,6 +50,11 @@ opt_status opt_calibration_read_options(opt_ctx *ctx, const opt_quantize_options
                 o->one_pass ? "--one-pass" : "--mix", "there is no calibration text: --calib FILE");
     OPT_REQUIRE(o->n_calib > 0 || o->save_imatrix == NULL, ctx, OPT_ERR_USAGE, "--save-imatrix",
                 "there is no calibration text: --calib FILE");
+    OPT_REQUIRE(o->block_steps == 0 || o->n_calib > 0, ctx, OPT_ERR_USAGE, "--round-steps",
+                "rounding whole blocks needs calibration text: --calib FILE");
+    OPT_REQUIRE(o->block_steps == 0 || !o->one_pass, ctx, OPT_ERR_USAGE, "--round-steps",
+                "a block is rounded for the inputs that the blocks before it give, which "
+                "--one-pass leaves out");
     if (o->calib_mix != NULL) {
         OPT_TRY(read_mix(ctx, o->calib_mix, out));
     }

@@ -16,9 +16,10 @@ struct opt_calibration {
     bool one_pass, spills, saves_statistics;
     opt_workdir *work; /* NULL before opt_calibration_begin */
     bool saves;        /* finished stages go there */
-    bool restored;     /* the stage was saved by an earlier run */
-    int stage;         /* that was entered last */
-    int stream_stage;  /* whose inputs the stream holds; -1: the embedding has not run */
+    int block_steps, block_batch;
+    bool restored;    /* the stage was saved by an earlier run */
+    int stage;        /* that was entered last */
+    int stream_stage; /* whose inputs the stream holds; -1: the embedding has not run */
 
     opt_gram *grams;                 /* [n_nodes] */
     opt_hessian **hessians;          /* [n_nodes], by the node that a linear node reads */
@@ -100,6 +101,8 @@ opt_status opt_calibration_new(opt_plan *plan, const opt_tokenizer *tokenizer,
     OPT_REQUIRE(tokenizer != NULL, ctx, OPT_ERR_USAGE, plan->model->name,
                 "the model has no tokenizer, so it cannot read calibration text");
     c->one_pass = options->one_pass;
+    c->block_steps = options->block_steps;
+    c->block_batch = options->block_batch;
     const int64_t n_train = plan->model->hp.n_ctx_train, n_ctx = options->text.n_ctx;
     OPT_REQUIRE(n_train == 0 || n_ctx <= n_train, ctx, OPT_ERR_USAGE, "--ctx",
                 "windows of %lld tokens are longer than the model's context of %lld",
@@ -386,12 +389,13 @@ done:
 
 opt_status opt_calibration_begin(opt_calibration *c, const char *output, int sweeps, bool fresh) {
     opt_status st = OPT_OK;
-    char options[64];
-    (void)snprintf(options, sizeof options, "%d sweeps, %s, %s", sweeps,
+    char options[128];
+    (void)snprintf(options, sizeof options, "%d sweeps, %s, %s, %d steps of %d windows", sweeps,
                    c->one_pass ? "one pass" : "block by block",
                    c->compute == OPT_COMPUTE_I16    ? "i16"
                    : c->compute == OPT_COMPUTE_BF16 ? "bf16"
-                                                    : "f32");
+                                                    : "f32",
+                   c->block_steps, c->block_batch);
     OPT_TRY(opt_resume_open(c->plan, &c->corpus, options, output, fresh, &c->work));
     OPT_TRY(opt_stream_new(c->ctx, c->plan->model, &c->corpus, spill_dir(c), &c->stream));
     opt_stream_set_compute(c->stream, c->compute);
@@ -492,6 +496,14 @@ const opt_hessian *opt_calibration_hessian(const opt_calibration *c, int64_t i) 
     const int w = weight_index(c->plan, &c->plan->tensors[i]);
     return c->wanted[w] && c->input_of[w] >= 0 ? c->hessians[c->input_of[w]] : NULL;
 }
+
+bool opt_calibration_restored(const opt_calibration *c) { return c->restored; }
+
+const opt_corpus *opt_calibration_corpus(const opt_calibration *c) { return &c->corpus; }
+
+opt_stream *opt_calibration_stream(const opt_calibration *c) { return c->stream; }
+
+const char *opt_calibration_spill_dir(const opt_calibration *c) { return spill_dir(c); }
 
 void opt_calibration_keep(opt_calibration *c, int64_t i, int64_t row0, int64_t n_rows,
                           const uint8_t *rows) {

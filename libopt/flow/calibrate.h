@@ -11,6 +11,9 @@
 #include "flow/plan.h"
 #include "flow/resume.h"
 
+/** Windows of a step of rounding whole blocks, unless told otherwise. */
+#define OPT_CALIBRATION_BLOCK_BATCH 1
+
 #define OPT_CALIBRATION_MAX_FILES 64
 
 typedef struct opt_calibration_options {
@@ -19,6 +22,8 @@ typedef struct opt_calibration_options {
     bool spills;           /* activations are in a file of the work directory, all but a window */
     bool saves_statistics; /* opt_plan_tensor.mean_square is filled; nothing is resumed */
     opt_compute compute;
+    /* Of rounding whole blocks (flow/block.h): a run that goes on must agree in them. */
+    int block_steps, block_batch;
     bool one_pass; /* statistics of the float model: blocks do not see what was solved before */
     struct opt_transforms *transforms; /* flow/transforms.h; NULL: none. Borrowed */
 } opt_calibration_options;
@@ -78,6 +83,14 @@ const opt_hessian *opt_calibration_hessian(const opt_calibration *c, int64_t i);
  * different rows. */
 void opt_calibration_keep(opt_calibration *c, int64_t i, int64_t row0, int64_t n_rows,
                           const uint8_t *rows);
+
+/** Whether the stage that was entered was saved by an earlier run. */
+bool opt_calibration_restored(const opt_calibration *c);
+/** The text, and the activations before the stage that was entered. */
+const opt_corpus *opt_calibration_corpus(const opt_calibration *c);
+opt_stream *opt_calibration_stream(const opt_calibration *c);
+/** Where activations are spilled to; NULL: nowhere. */
+const char *opt_calibration_spill_dir(const opt_calibration *c);
 
 /** Whether later stages must see a tensor as it was written and not as the source has it. */
 bool opt_calibration_keeps(const opt_plan_tensor *t);

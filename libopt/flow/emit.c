@@ -205,6 +205,10 @@ static opt_status encode_rows(const engine *e, const opt_plan_tensor *t, piece *
         .dst = dst,
     };
     p->sums.out_nearest = NAN;
+    if (e->options->block != NULL && opt_block_take(e->options->block, p->tensor, p->row0,
+                                                    p->n_rows, dst, &p->sums.out_nearest)) {
+        return OPT_OK;
+    }
     return t->method->solve(e->plan->ctx, &job, s->method);
 }
 
@@ -400,6 +404,9 @@ static opt_status change_stage(engine *e) {
     if (!last) {
         e->stage = next_stage(e);
         OPT_TRY(opt_calibration_enter(e->calibration, e->stage, e->sums));
+        if (e->options->block != NULL) {
+            OPT_TRY(opt_block_enter(e->options->block, e->stage));
+        }
     }
 done:
     return st;

@@ -2,6 +2,7 @@
 #ifndef OPT_FLOW_EMIT_H
 #define OPT_FLOW_EMIT_H
 
+#include "flow/block.h"
 #include "flow/calibrate.h"
 #include "flow/plan.h"
 #include "flow/transforms.h"
@@ -16,6 +17,7 @@ typedef struct opt_emit_options {
     void *user;
     opt_calibration *calibration;            /* NULL: none */
     opt_transforms *transforms;              /* NULL: none; the calibration's, where there is one */
+    opt_block *block;                        /* improves blocks as a whole; NULL: none */
     int sweeps;                              /* of methods that refine */
     opt_status (*before_commit)(void *user); /* the tensors are written; NULL: nothing to do */
     bool fresh; /* begin anew even if an interrupted run could be continued */

@@ -46,6 +46,7 @@ typedef struct job {
     opt_transforms *transforms; /* NULL: none */
     opt_arena *arena;           /* of choices and sides */
     opt_budget *budget;         /* NULL: formats are given */
+    opt_block *block;
 } job;
 
 /** What the rules and defaults say about one weight, before its width is looked at. */
@@ -405,6 +406,10 @@ static opt_status put_provenance(const job *j) {
         OPT_TRY(
             opt_kv_set_str(kv, "lathe.quantize.transforms", opt_transforms_text(j->transforms)));
     }
+    if (j->options->block_steps > 0) {
+        OPT_TRY(
+            opt_kv_set_u64(kv, "lathe.quantize.round_steps", (uint64_t)j->options->block_steps));
+    }
     for (size_t i = 0; i < j->options->n_rules; i++) {
         OPT_TRY(opt_str_printf(j->ctx, &rules, "%s%s", i > 0 ? "\n" : "", j->options->rules[i]));
     }
@@ -608,6 +613,19 @@ done:
     return st;
 }
 
+/** What calibration and the rounding of blocks will hold at once. */
+static opt_status calibration_bytes(const job *j, uint64_t *out) {
+    opt_status st = OPT_OK;
+    uint64_t blocks = 0;
+    OPT_TRY(opt_calibration_bytes(j->plan, &j->calib, out));
+    if (j->calib.block_steps > 0) {
+        OPT_TRY(opt_block_bytes(j->plan, &j->calib, &blocks));
+    }
+    *out += blocks;
+done:
+    return st;
+}
+
 /**
  * The most memory that the run will hold, what it holds now included. Activations go to a file if
  * they do not fit under the limit.
@@ -623,10 +641,10 @@ static opt_status predict_memory(job *j, uint64_t *out) {
                            opt_transforms_bytes(j->transforms, j->plan) + header + SMALL_BYTES;
     uint64_t calibration = 0;
     if (j->calib.text.n_paths > 0) {
-        OPT_TRY(opt_calibration_bytes(j->plan, &j->calib, &calibration));
+        OPT_TRY(calibration_bytes(j, &calibration));
         if (limit > 0 && fixed + calibration > limit) {
             j->calib.spills = true;
-            OPT_TRY(opt_calibration_bytes(j->plan, &j->calib, &calibration));
+            OPT_TRY(calibration_bytes(j, &calibration));
         }
     }
     *out = fixed + calibration;
@@ -657,6 +675,15 @@ static opt_status run_emit(job *j) {
                     (unsigned long long)limit);
         OPT_TRY(opt_calibration_new(j->plan, j->opened.tokenizer, &j->calib, &j->calibration));
     }
+    if (o->block_steps > 0) {
+        const opt_block_options block = {
+            .n_steps = o->block_steps,
+            .n_batch = j->calib.block_batch,
+            .sweeps = o->sweeps,
+            .seed = o->seed,
+        };
+        OPT_TRY(opt_block_new(j->plan, j->calibration, &block, &j->block));
+    }
     const opt_emit_options emit = {
         .output = o->output,
         .force = o->force,
@@ -668,6 +695,7 @@ static opt_status run_emit(job *j) {
         .sweeps = o->sweeps,
         .before_commit = write_importance,
         .fresh = o->fresh,
+        .block = j->block,
     };
     OPT_TRY(opt_emit(j->plan, &emit));
 done:
@@ -732,6 +760,7 @@ done:
     if (have_result) {
         opt_quantize_result_free(result);
     }
+    opt_block_free(j.block);
     opt_calibration_free(j.calibration);
     opt_plan_free(j.plan);
     opt_transforms_free(j.transforms);

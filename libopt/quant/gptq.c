@@ -4,6 +4,8 @@
  * A row keeps whatever had the least error on the way, so it is never worse than round to nearest
  * on the same grid.
  */
+#include <string.h>
+
 #include "quant/method.h"
 #include "solve/rows.h"
 
@@ -43,6 +45,11 @@ static void start(opt_rows *r, const errors *e) {
 
 static void emit_row(const opt_quant_job *job, const opt_rows *r, int64_t row) {
     opt_rows_emit(r, row, job->dst + (size_t)row * job->row_bytes);
+    for (int64_t b = 0; job->solution != NULL && b < r->n_blocks; b++) {
+        const size_t at = (size_t)(row * r->n_blocks + b);
+        memcpy(job->solution->params + at * job->solution->params_stride,
+               r->params + at * r->params_stride, job->format->grid->params_bytes);
+    }
 }
 
 static opt_status solve(opt_ctx *ctx, const opt_quant_job *job, void *scratch) {

@@ -25,6 +25,12 @@ enum {
     OPT_NEEDS_ZERO_POINT = 1 << 3 /**< a format whose blocks have an offset that can move */
 };
 
+/** What was chosen for some rows, beside their bytes, for whoever goes on from there. */
+typedef struct opt_quant_solution {
+    size_t params_stride;
+    uint8_t *params; /* [n_rows, n_blocks, params_stride]: of the format's grid */
+} opt_quant_solution;
+
 /** Some rows of one tensor. */
 typedef struct opt_quant_job {
     const opt_format *format;
@@ -36,7 +42,8 @@ typedef struct opt_quant_job {
     double *nearest; /* methods that start from it: (w - w') H (w - w')^T of rounding to nearest */
     int64_t n_rows, n_cols;
     size_t row_bytes;
-    uint8_t *dst; /* [n_rows, row_bytes] */
+    uint8_t *dst;                       /* [n_rows, row_bytes] */
+    const opt_quant_solution *solution; /* NULL: not wanted; formats with a grid only */
 } opt_quant_job;
 
 typedef struct opt_quant_method {

@@ -88,6 +88,30 @@ check "another seed takes other windows" test "$(cmp -s s1.gguf r.gguf; echo $?)
 printf '{"text": "Once upon a time there was a cat."}\n\n{"text": "%s"}\n' "$(head -c 9000 a.txt | tr '\n"\\' '   ')" >c.jsonl
 expect 0 quantize stories260K -o j.gguf -m gptq -f q4_0 --samples 8 --ctx 64 --calib c.jsonl -q
 
+# Whole blocks by gradient steps: the same bytes at any number of threads, nearer to the float model, and never
+# accepted where the error of a block's outputs grows.
+for variant in "rtn q4_0" "gptq int4_g64" "gptq int3_g32_zp"; do
+    method=${variant% *} format=${variant#* }
+    for threads in 1 2 7; do
+        expect 0 q -o $threads.gguf -m "$method" -f "$format" --round-steps 5 --round-batch 3 -j $threads -q --force
+    done
+    check "$variant, whole blocks: same bytes at any number of threads" same_bytes 1.gguf 2.gguf 7.gguf
+    expect 0 q -o plain.gguf -m "$method" -f "$format" -q --force
+    check "$variant, whole blocks: other codes" test "$(cmp -s 1.gguf plain.gguf; echo $?)" -eq 1
+    check "$variant, whole blocks: the size is that of the plan" \
+        test "$(q -m "$method" -f "$format" --round-steps 5 -n --json -q | json_check - result.file_bytes)" = "$(stat -c %s 1.gguf)"
+done
+kld() { infer-run compare stories260K "$1" --text b.txt --ctx 64 --windows 20 --compute exact --json -q | json_check - result.kld.mean; }
+expect 0 q -o plain.gguf -m gptq -f int3_g64 -q --force
+expect 0 q -o blocks.gguf -m gptq -f int3_g64 --round-steps 60 --round-batch 4 -v --force
+check "five blocks are reported" test "$(grep -c 'block [0-4]: error of its outputs' err)" -eq 5
+check "no block gets worse" test -z "$(sed -n 's/.*outputs \(.*\) of their mean square, now \([^:]*\)$/\1 \2/p' err | awk '$2 >= $1')"
+check "whole blocks: nearer to the float model" awk "BEGIN {exit !($(kld blocks.gguf) < 0.9 * $(kld plain.gguf))}"
+expect 2 quantize stories260K -o x.gguf -f q4_0 --round-steps 5
+check "whole blocks need text" grep -q 'round-steps: rounding whole blocks needs calibration text: --calib FILE' err
+expect 2 q -o x.gguf -f q4_0 --round-steps 5 --one-pass
+check "whole blocks need what was solved before" grep -q 'which --one-pass leaves out' err
+
 # Few tokens: a warning that names the tensor; it still works.
 expect 0 quantize stories260K -o few.gguf -m gptq -f q4_0 --samples 1 --ctx 8 --calib a.txt
 check "few tokens are warned of" grep -q 'blk.0.attn_q.weight: 8 calibration tokens for 64 columns' err

@@ -18,7 +18,7 @@ for tool in quantize pack "infer-run" "infer-run generate" "infer-run chat" "inf
     expect 0 $tool --help
     cp out help
     check "$tool --help: nothing on standard error" test ! -s err
-    check "$tool --help: at most 76 lines" test "$(wc -l <help)" -le 76
+    check "$tool --help: at most 78 lines" test "$(wc -l <help)" -le 78
     check "$tool --help: at most 80 columns" test "$(wc -L <help)" -le 80
     check "$tool --help has examples" test "$(examples <help | wc -l)" -ge 2
     check "$tool --help names the exit codes" grep -q 'Exit codes: 0 ok, 1 a gate failed' help

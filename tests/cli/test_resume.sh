@@ -13,8 +13,8 @@ killed() {
         --set token_embd:format=q4_0 -q -o x.gguf '"$1"'; exit $?' >out 2>err || code=$?
 }
 
-stride=1 # every step of the first variant, some of the second
-for variant in "-j 2" "-j 2 --one-pass"; do
+stride=1 # every step of the first variant, some of the others
+for variant in "-j 2" "-j 2 --one-pass" "-j 2 --round-steps 3"; do
     # shellcheck disable=SC2086
     expect 0 q $variant -o ref.gguf --force
     check "$variant: a finished run leaves nothing" test ! -e ref.gguf.work
