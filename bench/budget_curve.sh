@@ -49,7 +49,9 @@ fi
 # judge FILE: "mean p99 same-top-1"
 judge() {
     quiet "$peer/llama-perplexity" -m "$1" -c 512 --chunks "$windows" -t "$threads" --kl-divergence --kl-divergence-base "$base"
-    awk '/^Mean +KLD:/ { mean = $3 } /^99\.0% +KLD:/ { p99 = $3 } /^Same top p:/ { same = $4 } END { print mean, p99, same }' "$work/log"
+    sed -n -e 's/^.*Mean  *KLD: *\([0-9.]*\).*/mean \1/p' -e 's/^.*99\.0%  *KLD: *\([0-9.]*\).*/p99 \1/p' \
+        -e 's/^.*Same top p: *\([0-9.]*\).*/same \1/p' "$work/log" |
+        awk '{ x[$1] = $2 } END { print x["mean"], x["p99"], x["same"]; exit !("mean" in x) }'
 }
 
 # ours BYTES: our file of at most so many bytes, with what is known from sizes before
