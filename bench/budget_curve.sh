@@ -72,7 +72,7 @@ row file bytes "mean KLD" "p99 KLD" "top-1 %" "predicted, measured on held-out c
 one() { # BYTES [PEER_KLD PEER_P99]
     ours "$1"
     read -r mean p99 same < <(judge "$work/ours-$1.gguf")
-    row "lathe" "$(stat -c %s "$work/ours-$1.gguf")" "$mean" "$p99" "$same" "$(figures "$1" predicted_kld), $(figures "$1" measured_kld)"
+    row "lathe" "$(stat -Lc %s "$work/ours-$1.gguf")" "$mean" "$p99" "$same" "$(figures "$1" predicted_kld), $(figures "$1" measured_kld)"
     if [ $# -gt 1 ]; then
         awk -v a="$mean" -v b="$2" -v c="$p99" -v d="$3" 'BEGIN { printf "%-16s %11s %10.3f %10.3f\n", "  ratio", "", a / b, c / d }'
     fi
@@ -83,7 +83,7 @@ for mixture in $mixtures; do
     [ -e "$file" ] || quiet "$peer/llama-quantize" --imatrix "$work/imatrix.gguf" --token-embedding-type "$embedding" "$peer_gguf" "$file" \
         "$type" "$threads"
     read -r mean p99 same < <(judge "$file")
-    row "$type, $embedding" "$(stat -c %s "$file")" "$mean" "$p99" "$same" ""
-    one "$(stat -c %s "$file")" "$mean" "$p99"
+    row "$type, $embedding" "$(stat -Lc %s "$file")" "$mean" "$p99" "$same" ""
+    one "$(stat -Lc %s "$file")" "$mean" "$p99"
 done
 for bytes in $extra; do one "$bytes"; done

@@ -48,6 +48,7 @@ typedef struct matrix {
 static double squares(const matrix *m, const float *x, const float *importance) {
     double sum = 0.0;
     for (int64_t i = 0; i < m->n_rows * m->n_cols; i++) {
+        /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): decoders fill it */
         const double r = (double)m->w[i] - (x != NULL ? (double)x[i] : 0.0);
         sum += (importance != NULL ? (double)importance[i % m->n_cols] : 1.0) * r * r;
     }

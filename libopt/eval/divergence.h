@@ -25,8 +25,8 @@ void opt_divergence_of(const opt_kern *k, const float *reference, const float *m
 /**
  * Fills out [opt_windows_n_scored], window by window. Both sessions must hold w->ctx - 1 positions
  * and share the vocabulary (checked: USAGE). The two models take turns on short runs of tokens, so
- * that only a bounded piece of the reference's logits is held, never those of a window. `step` names
- * the progress; NULL: none is told.
+ * that only a bounded piece of the reference's logits is held, never those of a window. `step`
+ * names the progress; NULL: none is told.
  */
 OPT_MUST_USE opt_status opt_eval_divergence(opt_ctx *ctx, opt_session *reference,
                                             opt_session *model, const opt_windows *w,
