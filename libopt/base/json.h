@@ -89,6 +89,12 @@ void opt_jsonw_f64(opt_jsonw *w,
                    double v); /* shortest text that reads back equal; NaN and infinity write null */
 void opt_jsonw_bool(opt_jsonw *w, bool v);
 void opt_jsonw_null(opt_jsonw *w);
+/* A member of an object: its key and value. */
+void opt_jsonw_put_str(opt_jsonw *w, const char *key, const char *s);
+void opt_jsonw_put_i64(opt_jsonw *w, const char *key, int64_t v);
+void opt_jsonw_put_u64(opt_jsonw *w, const char *key, uint64_t v);
+void opt_jsonw_put_f64(opt_jsonw *w, const char *key, double v);
+void opt_jsonw_put_bool(opt_jsonw *w, const char *key, bool v);
 OPT_MUST_USE opt_status opt_jsonw_finish(opt_jsonw *w);
 
 #endif

@@ -176,6 +176,31 @@ void opt_jsonw_f64(opt_jsonw *w, double v) {
     scalar(w, text, strlen(text));
 }
 
+void opt_jsonw_put_str(opt_jsonw *w, const char *key, const char *s) {
+    opt_jsonw_key(w, key);
+    opt_jsonw_str(w, s);
+}
+
+void opt_jsonw_put_i64(opt_jsonw *w, const char *key, int64_t v) {
+    opt_jsonw_key(w, key);
+    opt_jsonw_i64(w, v);
+}
+
+void opt_jsonw_put_u64(opt_jsonw *w, const char *key, uint64_t v) {
+    opt_jsonw_key(w, key);
+    opt_jsonw_u64(w, v);
+}
+
+void opt_jsonw_put_f64(opt_jsonw *w, const char *key, double v) {
+    opt_jsonw_key(w, key);
+    opt_jsonw_f64(w, v);
+}
+
+void opt_jsonw_put_bool(opt_jsonw *w, const char *key, bool v) {
+    opt_jsonw_key(w, key);
+    opt_jsonw_bool(w, v);
+}
+
 opt_status opt_jsonw_finish(opt_jsonw *w) {
     if (w->status == OPT_OK && (w->depth != 0 || w->after_key)) {
         w->status =

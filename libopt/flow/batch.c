@@ -276,21 +276,16 @@ done:
 static void put_ok(opt_jsonw *w, const opt_batch_request *r) {
     opt_jsonw_key(w, "text");
     opt_jsonw_strn(w, r->text.data != NULL ? r->text.data : "", r->text.len);
-    opt_jsonw_key(w, "prompt_tokens");
-    opt_jsonw_i64(w, r->n_prompt);
-    opt_jsonw_key(w, "generated_tokens");
-    opt_jsonw_i64(w, (int64_t)r->tokens.n - r->n_prompt);
-    opt_jsonw_key(w, "stop_reason");
-    opt_jsonw_str(w, r->outcome.stop_reason);
+    opt_jsonw_put_i64(w, "prompt_tokens", r->n_prompt);
+    opt_jsonw_put_i64(w, "generated_tokens", (int64_t)r->tokens.n - r->n_prompt);
+    opt_jsonw_put_str(w, "stop_reason", r->outcome.stop_reason);
 }
 
 static void put_error(opt_jsonw *w, const line *l) {
     opt_jsonw_key(w, "error");
     opt_jsonw_begin_object(w);
-    opt_jsonw_key(w, "status");
-    opt_jsonw_str(w, opt_status_name(l->status));
-    opt_jsonw_key(w, "message");
-    opt_jsonw_str(w, l->message);
+    opt_jsonw_put_str(w, "status", opt_status_name(l->status));
+    opt_jsonw_put_str(w, "message", l->message);
     opt_jsonw_end_object(w);
 }
 
@@ -303,16 +298,12 @@ static opt_status make_row(batch *b, int64_t i) {
     b->row.len = 0;
     opt_jsonw_init(&w, b->ctx, &b->row, 0);
     opt_jsonw_begin_object(&w);
-    opt_jsonw_key(&w, "line");
-    opt_jsonw_i64(&w, l->number);
-    opt_jsonw_key(&w, "key");
-    opt_jsonw_str(&w, l->key);
+    opt_jsonw_put_i64(&w, "line", l->number);
+    opt_jsonw_put_str(&w, "key", l->key);
     if (opt_json_i64(l->id, &id)) {
-        opt_jsonw_key(&w, "id");
-        opt_jsonw_i64(&w, id);
+        opt_jsonw_put_i64(&w, "id", id);
     } else if (opt_json_str(l->id, NULL) != NULL) {
-        opt_jsonw_key(&w, "id");
-        opt_jsonw_str(&w, opt_json_str(l->id, NULL));
+        opt_jsonw_put_str(&w, "id", opt_json_str(l->id, NULL));
     }
     if (l->status == OPT_OK) {
         put_ok(&w, &source->request);

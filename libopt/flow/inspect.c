@@ -13,16 +13,6 @@
 
 #define MAX_FORMATS 64
 
-static void put_str(opt_jsonw *w, const char *key, const char *value) {
-    opt_jsonw_key(w, key);
-    opt_jsonw_str(w, value);
-}
-
-static void put_i64(opt_jsonw *w, const char *key, int64_t value) {
-    opt_jsonw_key(w, key);
-    opt_jsonw_i64(w, value);
-}
-
 static const char *kv_type_name(opt_kv_type type) {
     static const char *const names[] = {"u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
                                         "bool", "string", "array", "u64", "i64", "f64"};
@@ -66,8 +56,8 @@ static opt_status put_entry(opt_ctx *ctx, opt_jsonw *w, const opt_kv_entry *e) {
         opt_jsonw_end_array(w);
     } else {
         opt_jsonw_begin_object(w);
-        put_i64(w, "length", (int64_t)e->n);
-        put_str(w, "elements", kv_type_name(e->elem));
+        opt_jsonw_put_i64(w, "length", (int64_t)e->n);
+        opt_jsonw_put_str(w, "elements", kv_type_name(e->elem));
         opt_jsonw_end_object(w);
     }
 done:
@@ -88,15 +78,15 @@ done:
 
 static void put_tensor(opt_jsonw *w, const opt_tensor *t) {
     opt_jsonw_begin_object(w);
-    put_str(w, "name", t->name);
-    put_str(w, "format", t->format->name);
+    opt_jsonw_put_str(w, "name", t->name);
+    opt_jsonw_put_str(w, "format", t->format->name);
     opt_jsonw_key(w, "shape");
     opt_jsonw_begin_array(w);
     for (int i = 0; i < t->n_dims; i++) {
         opt_jsonw_i64(w, t->dims[i]);
     }
     opt_jsonw_end_array(w);
-    put_i64(w, "bytes", (int64_t)t->bytes);
+    opt_jsonw_put_i64(w, "bytes", (int64_t)t->bytes);
     opt_jsonw_end_object(w);
 }
 
@@ -122,19 +112,18 @@ static void put_formats(opt_jsonw *w, const opt_source *source) {
         elems += (double)opt_tensor_n_elems(tensor);
         bytes += (double)tensor->bytes;
     }
-    put_i64(w, "weights", (int64_t)elems);
-    opt_jsonw_key(w, "bits_per_weight");
-    opt_jsonw_f64(w, elems > 0 ? 8 * bytes / elems : 0);
+    opt_jsonw_put_i64(w, "weights", (int64_t)elems);
+    opt_jsonw_put_f64(w, "bits_per_weight", elems > 0 ? 8 * bytes / elems : 0);
     opt_jsonw_key(w, "formats");
     opt_jsonw_begin_array(w);
     for (int f = 0; f < MAX_FORMATS && opt_formats[f] != NULL; f++) {
         if (t.n[f] > 0) {
             opt_jsonw_begin_object(w);
-            put_str(w, "format", opt_formats[f]->name);
-            put_i64(w, "tensors", t.n[f]);
-            put_i64(w, "bytes", (int64_t)t.bytes[f]);
-            opt_jsonw_key(w, "bits_per_weight");
-            opt_jsonw_f64(w, t.elems[f] > 0 ? 8 * t.bytes[f] / t.elems[f] : 0);
+            opt_jsonw_put_str(w, "format", opt_formats[f]->name);
+            opt_jsonw_put_i64(w, "tensors", t.n[f]);
+            opt_jsonw_put_i64(w, "bytes", (int64_t)t.bytes[f]);
+            opt_jsonw_put_f64(w, "bits_per_weight",
+                              t.elems[f] > 0 ? 8 * t.bytes[f] / t.elems[f] : 0);
             opt_jsonw_end_object(w);
         }
     }
@@ -152,7 +141,7 @@ static opt_status put_checksums(opt_jsonw *w, opt_source *source, bool verify) {
     }
     opt_jsonw_key(w, "checksums");
     opt_jsonw_begin_object(w);
-    put_i64(w, "stored", e != NULL ? (int64_t)e->n : 0);
+    opt_jsonw_put_i64(w, "stored", e != NULL ? (int64_t)e->n : 0);
     opt_jsonw_key(w, "verified");
     if (verify) {
         opt_jsonw_i64(w, n_checked);
@@ -165,19 +154,18 @@ done:
 }
 
 static void put_model(opt_jsonw *w, const opt_model *m) {
-    put_str(w, "name", m->name);
+    opt_jsonw_put_str(w, "name", m->name);
     opt_jsonw_key(w, "model");
     opt_jsonw_begin_object(w);
-    put_i64(w, "layers", m->hp.n_layers);
-    put_i64(w, "width", m->hp.n_embd);
-    put_i64(w, "feed_forward_width", m->hp.n_ff);
-    put_i64(w, "heads", m->hp.n_heads);
-    put_i64(w, "kv_heads", m->hp.n_heads_kv);
-    put_i64(w, "head_width", m->hp.head_dim);
-    put_i64(w, "vocabulary", m->hp.n_vocab);
-    put_i64(w, "trained_context", m->hp.n_ctx_train);
-    opt_jsonw_key(w, "tied");
-    opt_jsonw_bool(w, m->hp.tied);
+    opt_jsonw_put_i64(w, "layers", m->hp.n_layers);
+    opt_jsonw_put_i64(w, "width", m->hp.n_embd);
+    opt_jsonw_put_i64(w, "feed_forward_width", m->hp.n_ff);
+    opt_jsonw_put_i64(w, "heads", m->hp.n_heads);
+    opt_jsonw_put_i64(w, "kv_heads", m->hp.n_heads_kv);
+    opt_jsonw_put_i64(w, "head_width", m->hp.head_dim);
+    opt_jsonw_put_i64(w, "vocabulary", m->hp.n_vocab);
+    opt_jsonw_put_i64(w, "trained_context", m->hp.n_ctx_train);
+    opt_jsonw_put_bool(w, "tied", m->hp.tied);
     opt_jsonw_end_object(w);
 }
 
@@ -192,10 +180,11 @@ opt_status opt_inspect_json(opt_ctx *ctx, const char *path, bool verify, char **
     opt_jsonw_init(&w, ctx, &text, 1);
     opt_jsonw_begin_object(&w);
     put_model(&w, model);
-    put_str(&w, "container",
-            opt_source_kind_of(source) == OPT_SOURCE_GGUF ? "GGUF" : "Hugging Face directory");
-    put_str(&w, "architecture", model->arch->name);
-    put_i64(&w, "file_bytes", (int64_t)opt_source_file_bytes(source));
+    opt_jsonw_put_str(&w, "container",
+                      opt_source_kind_of(source) == OPT_SOURCE_GGUF ? "GGUF"
+                                                                    : "Hugging Face directory");
+    opt_jsonw_put_str(&w, "architecture", model->arch->name);
+    opt_jsonw_put_i64(&w, "file_bytes", (int64_t)opt_source_file_bytes(source));
     put_formats(&w, source);
     OPT_TRY(put_checksums(&w, source, verify));
     OPT_TRY(put_metadata(ctx, &w, opt_source_kv(source)));

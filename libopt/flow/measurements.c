@@ -65,39 +65,23 @@ done:
 static void put_hash(opt_jsonw *w, const char *key, uint64_t hash) {
     char hex[HASH_CHARS + 1];
     snprintf(hex, sizeof hex, "%016" PRIx64, hash);
-    opt_jsonw_key(w, key);
-    opt_jsonw_str(w, hex);
-}
-
-static void put_i64(opt_jsonw *w, const char *key, int64_t v) {
-    opt_jsonw_key(w, key);
-    opt_jsonw_i64(w, v);
-}
-
-static void put_f64(opt_jsonw *w, const char *key, double v) {
-    opt_jsonw_key(w, key);
-    opt_jsonw_f64(w, v);
-}
-
-static void put_str(opt_jsonw *w, const char *key, const char *v) {
-    opt_jsonw_key(w, key);
-    opt_jsonw_str(w, v);
+    opt_jsonw_put_str(w, key, hex);
 }
 
 static void put_tensor(opt_jsonw *w, const opt_tensor_costs *t) {
     opt_jsonw_begin_object(w);
-    put_str(w, "name", t->name);
-    put_i64(w, "rows", t->n_rows);
-    put_i64(w, "columns", t->n_cols);
-    put_f64(w, "probe_error", t->probe_error);
-    put_f64(w, "probe_kld", t->probe_kld);
+    opt_jsonw_put_str(w, "name", t->name);
+    opt_jsonw_put_i64(w, "rows", t->n_rows);
+    opt_jsonw_put_i64(w, "columns", t->n_cols);
+    opt_jsonw_put_f64(w, "probe_error", t->probe_error);
+    opt_jsonw_put_f64(w, "probe_kld", t->probe_kld);
     opt_jsonw_key(w, "formats");
     opt_jsonw_begin_array(w);
     for (int i = 0; i < t->n; i++) {
         opt_jsonw_begin_object(w);
-        put_str(w, "format", t->formats[i].format->name);
-        put_f64(w, "error", t->formats[i].error);
-        put_f64(w, "kld", t->formats[i].kld);
+        opt_jsonw_put_str(w, "format", t->formats[i].format->name);
+        opt_jsonw_put_f64(w, "error", t->formats[i].error);
+        opt_jsonw_put_f64(w, "kld", t->formats[i].kld);
         opt_jsonw_end_object(w);
     }
     opt_jsonw_end_array(w);
@@ -106,13 +90,13 @@ static void put_tensor(opt_jsonw *w, const opt_tensor_costs *t) {
 
 static void put_document(opt_jsonw *w, const opt_measurements *m) {
     opt_jsonw_begin_object(w);
-    put_str(w, "schema", SCHEMA);
+    opt_jsonw_put_str(w, "schema", SCHEMA);
     put_hash(w, "model", m->model_hash);
     put_hash(w, "text", m->text_hash);
-    put_str(w, "method", m->method);
-    put_i64(w, "sweeps", m->sweeps);
-    put_i64(w, "tokens", m->n_tokens);
-    put_i64(w, "held_tokens", m->n_held_tokens);
+    opt_jsonw_put_str(w, "method", m->method);
+    opt_jsonw_put_i64(w, "sweeps", m->sweeps);
+    opt_jsonw_put_i64(w, "tokens", m->n_tokens);
+    opt_jsonw_put_i64(w, "held_tokens", m->n_held_tokens);
     opt_jsonw_key(w, "tensors");
     opt_jsonw_begin_array(w);
     for (int i = 0; i < m->n; i++) {

@@ -16,26 +16,6 @@ const char *opt_verdict_name(opt_verdict verdict) {
 
 double opt_report_ratio(double a, double b) { return b > 0 ? a / b : 0; }
 
-static void put_str(opt_jsonw *w, const char *key, const char *value) {
-    opt_jsonw_key(w, key);
-    opt_jsonw_str(w, value);
-}
-
-static void put_i64(opt_jsonw *w, const char *key, int64_t value) {
-    opt_jsonw_key(w, key);
-    opt_jsonw_i64(w, value);
-}
-
-static void put_u64(opt_jsonw *w, const char *key, uint64_t value) {
-    opt_jsonw_key(w, key);
-    opt_jsonw_u64(w, value);
-}
-
-static void put_f64(opt_jsonw *w, const char *key, double value) {
-    opt_jsonw_key(w, key);
-    opt_jsonw_f64(w, value);
-}
-
 static void put_base_name(opt_jsonw *w, const char *path) {
     size_t n;
     const char *name = opt_text_base_name(path, &n);
@@ -45,36 +25,36 @@ static void put_base_name(opt_jsonw *w, const char *path) {
 static void put_mean(opt_jsonw *w, const char *key, const opt_mean *m) {
     opt_jsonw_key(w, key);
     opt_jsonw_begin_object(w);
-    put_f64(w, "mean", m->mean);
-    put_f64(w, "stderr", m->stderr_);
+    opt_jsonw_put_f64(w, "mean", m->mean);
+    opt_jsonw_put_f64(w, "stderr", m->stderr_);
     opt_jsonw_end_object(w);
 }
 
 static void put_tensor(opt_jsonw *w, const opt_tensor_result *t) {
     opt_jsonw_begin_object(w);
-    put_str(w, "name", t->name);
-    put_str(w, "role", t->role);
-    put_str(w, "action", t->action);
-    put_str(w, "source_format", t->source_format);
-    put_str(w, "format", t->format);
-    put_i64(w, "rows", t->n_rows);
-    put_i64(w, "columns", t->n_cols);
-    put_u64(w, "source_bytes", t->source_bytes);
-    put_u64(w, "bytes", t->bytes);
-    put_f64(w, "rmse", t->rmse);
-    put_f64(w, "relative_error", t->rel_error);
+    opt_jsonw_put_str(w, "name", t->name);
+    opt_jsonw_put_str(w, "role", t->role);
+    opt_jsonw_put_str(w, "action", t->action);
+    opt_jsonw_put_str(w, "source_format", t->source_format);
+    opt_jsonw_put_str(w, "format", t->format);
+    opt_jsonw_put_i64(w, "rows", t->n_rows);
+    opt_jsonw_put_i64(w, "columns", t->n_cols);
+    opt_jsonw_put_u64(w, "source_bytes", t->source_bytes);
+    opt_jsonw_put_u64(w, "bytes", t->bytes);
+    opt_jsonw_put_f64(w, "rmse", t->rmse);
+    opt_jsonw_put_f64(w, "relative_error", t->rel_error);
     if (t->method[0] != 0) {
-        put_str(w, "method", t->method);
+        opt_jsonw_put_str(w, "method", t->method);
     }
     if (t->n_calib_tokens > 0) {
-        put_i64(w, "calibration_tokens", t->n_calib_tokens);
-        put_i64(w, "dead_columns", t->n_dead);
-        put_f64(w, "damping", t->damping);
-        put_f64(w, "condition", t->condition);
-        put_f64(w, "output_error", t->output_error);
-        put_f64(w, "output_error_nearest", t->output_error_nearest);
+        opt_jsonw_put_i64(w, "calibration_tokens", t->n_calib_tokens);
+        opt_jsonw_put_i64(w, "dead_columns", t->n_dead);
+        opt_jsonw_put_f64(w, "damping", t->damping);
+        opt_jsonw_put_f64(w, "condition", t->condition);
+        opt_jsonw_put_f64(w, "output_error", t->output_error);
+        opt_jsonw_put_f64(w, "output_error_nearest", t->output_error_nearest);
     }
-    put_str(w, "note", t->note);
+    opt_jsonw_put_str(w, "note", t->note);
     opt_jsonw_end_object(w);
 }
 
@@ -87,11 +67,11 @@ static void put_transforms(opt_jsonw *w, const opt_quantize_result *q) {
     for (int64_t i = 0; i < q->n_transforms; i++) {
         const opt_transform_result *t = &q->transforms[i];
         opt_jsonw_begin_object(w);
-        put_str(w, "transform", t->transform);
-        put_str(w, "group", t->group);
-        put_f64(w, "value", t->value);
-        put_f64(w, "error_before", t->before);
-        put_f64(w, "error_after", t->after);
+        opt_jsonw_put_str(w, "transform", t->transform);
+        opt_jsonw_put_str(w, "group", t->group);
+        opt_jsonw_put_f64(w, "value", t->value);
+        opt_jsonw_put_f64(w, "error_before", t->before);
+        opt_jsonw_put_f64(w, "error_after", t->after);
         opt_jsonw_end_object(w);
     }
     opt_jsonw_end_array(w);
@@ -100,22 +80,21 @@ static void put_transforms(opt_jsonw *w, const opt_quantize_result *q) {
 static void put_budget(opt_jsonw *w, const opt_budget_result *b) {
     opt_jsonw_key(w, "budget");
     opt_jsonw_begin_object(w);
-    put_str(w, "target", b->target);
-    put_f64(w, "target_value", b->target_value);
-    opt_jsonw_key(w, "guessed");
-    opt_jsonw_bool(w, b->guessed);
-    put_f64(w, "predicted_kld", b->predicted_kld);
-    put_f64(w, "bound_kld", b->bound_kld);
-    put_f64(w, "measured_kld", b->measured_kld);
-    put_f64(w, "measured_kld_stderr", b->measured_stderr);
-    put_i64(w, "measured_tokens", b->n_measured_tokens);
+    opt_jsonw_put_str(w, "target", b->target);
+    opt_jsonw_put_f64(w, "target_value", b->target_value);
+    opt_jsonw_put_bool(w, "guessed", b->guessed);
+    opt_jsonw_put_f64(w, "predicted_kld", b->predicted_kld);
+    opt_jsonw_put_f64(w, "bound_kld", b->bound_kld);
+    opt_jsonw_put_f64(w, "measured_kld", b->measured_kld);
+    opt_jsonw_put_f64(w, "measured_kld_stderr", b->measured_stderr);
+    opt_jsonw_put_i64(w, "measured_tokens", b->n_measured_tokens);
     opt_jsonw_key(w, "curve");
     opt_jsonw_begin_array(w);
     for (int64_t i = 0; i < b->n_points; i++) {
         opt_jsonw_begin_object(w);
-        put_u64(w, "bytes", b->points[i].bytes);
-        put_f64(w, "kld", b->points[i].kld);
-        put_str(w, "formats", b->points[i].formats);
+        opt_jsonw_put_u64(w, "bytes", b->points[i].bytes);
+        opt_jsonw_put_f64(w, "kld", b->points[i].kld);
+        opt_jsonw_put_str(w, "formats", b->points[i].formats);
         opt_jsonw_end_object(w);
     }
     opt_jsonw_end_array(w);
@@ -123,9 +102,9 @@ static void put_budget(opt_jsonw *w, const opt_budget_result *b) {
 }
 
 static void put_quantize(opt_jsonw *w, const opt_quantize_result *q) {
-    put_u64(w, "source_bytes", q->source_bytes);
-    put_u64(w, "file_bytes", q->file_bytes);
-    put_f64(w, "bits_per_weight", q->bits_per_weight);
+    opt_jsonw_put_u64(w, "source_bytes", q->source_bytes);
+    opt_jsonw_put_u64(w, "file_bytes", q->file_bytes);
+    opt_jsonw_put_f64(w, "bits_per_weight", q->bits_per_weight);
     if (q->budget != NULL) {
         put_budget(w, q->budget);
     }
@@ -140,10 +119,11 @@ static void put_quantize(opt_jsonw *w, const opt_quantize_result *q) {
 
 /** What speculation guessed, where it was asked for. */
 static void put_speculation(opt_jsonw *w, const opt_generate_result *g) {
-    put_i64(w, "passes", g->n_passes);
-    put_i64(w, "guessed_tokens", g->n_guessed);
-    put_i64(w, "right_guesses", g->n_right);
-    put_f64(w, "acceptance_rate", opt_report_ratio((double)g->n_right, (double)g->n_guessed));
+    opt_jsonw_put_i64(w, "passes", g->n_passes);
+    opt_jsonw_put_i64(w, "guessed_tokens", g->n_guessed);
+    opt_jsonw_put_i64(w, "right_guesses", g->n_right);
+    opt_jsonw_put_f64(w, "acceptance_rate",
+                      opt_report_ratio((double)g->n_right, (double)g->n_guessed));
 }
 
 static void put_generate(opt_jsonw *w, const opt_report *r) {
@@ -152,9 +132,9 @@ static void put_generate(opt_jsonw *w, const opt_report *r) {
     opt_jsonw_strn(w, r->prompt_text != NULL ? r->prompt_text : "", r->prompt_bytes);
     opt_jsonw_key(w, "text");
     opt_jsonw_strn(w, r->generated_text, r->generated_bytes);
-    put_i64(w, "prompt_tokens", g->n_prompt);
-    put_i64(w, "generated_tokens", g->n_generated);
-    put_str(w, "stop_reason", g->stop_reason);
+    opt_jsonw_put_i64(w, "prompt_tokens", g->n_prompt);
+    opt_jsonw_put_i64(w, "generated_tokens", g->n_generated);
+    opt_jsonw_put_str(w, "stop_reason", g->stop_reason);
     put_speculation(w, g);
     opt_jsonw_key(w, "ids");
     opt_jsonw_begin_array(w);
@@ -165,7 +145,7 @@ static void put_generate(opt_jsonw *w, const opt_report *r) {
 }
 
 static void put_chat(opt_jsonw *w, const opt_report *r) {
-    put_str(w, "chat_template", r->chat_template);
+    opt_jsonw_put_str(w, "chat_template", r->chat_template);
     opt_jsonw_key(w, "turns");
     opt_jsonw_begin_array(w);
     for (size_t i = 0; i < r->n_turns; i++) {
@@ -175,10 +155,10 @@ static void put_chat(opt_jsonw *w, const opt_report *r) {
         opt_jsonw_strn(w, t->user, t->user_bytes);
         opt_jsonw_key(w, "answer");
         opt_jsonw_strn(w, t->answer, t->answer_bytes);
-        put_i64(w, "prompt_tokens", t->result.n_prompt);
-        put_i64(w, "computed_prompt_tokens", t->result.n_read);
-        put_i64(w, "generated_tokens", t->result.n_generated);
-        put_str(w, "stop_reason", t->result.stop_reason);
+        opt_jsonw_put_i64(w, "prompt_tokens", t->result.n_prompt);
+        opt_jsonw_put_i64(w, "computed_prompt_tokens", t->result.n_read);
+        opt_jsonw_put_i64(w, "generated_tokens", t->result.n_generated);
+        opt_jsonw_put_str(w, "stop_reason", t->result.stop_reason);
         put_speculation(w, &t->result);
         opt_jsonw_end_object(w);
     }
@@ -186,59 +166,59 @@ static void put_chat(opt_jsonw *w, const opt_report *r) {
 }
 
 static void put_batch(opt_jsonw *w, const opt_batch_result *b) {
-    put_i64(w, "requests", b->n_requests);
-    put_i64(w, "failed", b->n_failed);
-    put_i64(w, "resumed", b->n_resumed);
-    put_i64(w, "same", b->n_same);
-    put_i64(w, "prompt_tokens", b->n_prompt_tokens);
-    put_i64(w, "generated_tokens", b->n_generated);
-    put_i64(w, "passes", b->n_steps);
+    opt_jsonw_put_i64(w, "requests", b->n_requests);
+    opt_jsonw_put_i64(w, "failed", b->n_failed);
+    opt_jsonw_put_i64(w, "resumed", b->n_resumed);
+    opt_jsonw_put_i64(w, "same", b->n_same);
+    opt_jsonw_put_i64(w, "prompt_tokens", b->n_prompt_tokens);
+    opt_jsonw_put_i64(w, "generated_tokens", b->n_generated);
+    opt_jsonw_put_i64(w, "passes", b->n_steps);
 }
 
 static void put_perplexity(opt_jsonw *w, const opt_ppl_result *p) {
-    put_str(w, "convention", p->convention == OPT_PPL_FULL ? "full" : "llama.cpp");
-    put_i64(w, "context", p->ctx);
-    put_i64(w, "text_tokens", p->n_text_tokens);
-    put_i64(w, "windows", p->n_windows);
-    put_i64(w, "scored_tokens", p->n_scored);
-    put_f64(w, "nll", p->nll);
-    put_f64(w, "nll_stderr", p->nll_stderr);
-    put_f64(w, "perplexity", p->ppl);
-    put_f64(w, "perplexity_low", p->ppl_low);
-    put_f64(w, "perplexity_high", p->ppl_high);
+    opt_jsonw_put_str(w, "convention", p->convention == OPT_PPL_FULL ? "full" : "llama.cpp");
+    opt_jsonw_put_i64(w, "context", p->ctx);
+    opt_jsonw_put_i64(w, "text_tokens", p->n_text_tokens);
+    opt_jsonw_put_i64(w, "windows", p->n_windows);
+    opt_jsonw_put_i64(w, "scored_tokens", p->n_scored);
+    opt_jsonw_put_f64(w, "nll", p->nll);
+    opt_jsonw_put_f64(w, "nll_stderr", p->nll_stderr);
+    opt_jsonw_put_f64(w, "perplexity", p->ppl);
+    opt_jsonw_put_f64(w, "perplexity_low", p->ppl_low);
+    opt_jsonw_put_f64(w, "perplexity_high", p->ppl_high);
 }
 
 static void put_compare(opt_jsonw *w, const opt_compare_result *c) {
-    put_str(w, "convention", c->convention == OPT_PPL_FULL ? "full" : "llama.cpp");
-    put_i64(w, "context", c->ctx);
-    put_i64(w, "windows", c->n_windows);
-    put_i64(w, "scored_tokens", c->n_scored);
+    opt_jsonw_put_str(w, "convention", c->convention == OPT_PPL_FULL ? "full" : "llama.cpp");
+    opt_jsonw_put_i64(w, "context", c->ctx);
+    opt_jsonw_put_i64(w, "windows", c->n_windows);
+    opt_jsonw_put_i64(w, "scored_tokens", c->n_scored);
     put_mean(w, "kld", &c->kld);
-    put_f64(w, "kld_median", c->kld_median);
-    put_f64(w, "kld_p90", c->kld_p90);
-    put_f64(w, "kld_p95", c->kld_p95);
-    put_f64(w, "kld_p99", c->kld_p99);
-    put_f64(w, "kld_p999", c->kld_p999);
-    put_f64(w, "kld_max", c->kld_max);
+    opt_jsonw_put_f64(w, "kld_median", c->kld_median);
+    opt_jsonw_put_f64(w, "kld_p90", c->kld_p90);
+    opt_jsonw_put_f64(w, "kld_p95", c->kld_p95);
+    opt_jsonw_put_f64(w, "kld_p99", c->kld_p99);
+    opt_jsonw_put_f64(w, "kld_p999", c->kld_p999);
+    opt_jsonw_put_f64(w, "kld_max", c->kld_max);
     put_mean(w, "same_top1", &c->same_top1);
-    put_f64(w, "same_top1_low", c->same_top1_low);
-    put_f64(w, "same_top1_high", c->same_top1_high);
+    opt_jsonw_put_f64(w, "same_top1_low", c->same_top1_low);
+    opt_jsonw_put_f64(w, "same_top1_high", c->same_top1_high);
     put_mean(w, "delta_p", &c->delta_p);
-    put_f64(w, "delta_p_rms", c->delta_p_rms);
-    put_f64(w, "perplexity_reference", c->ppl_reference);
-    put_f64(w, "perplexity_model", c->ppl_model);
-    put_f64(w, "perplexity_ratio", exp(c->ln_ppl_ratio.mean));
+    opt_jsonw_put_f64(w, "delta_p_rms", c->delta_p_rms);
+    opt_jsonw_put_f64(w, "perplexity_reference", c->ppl_reference);
+    opt_jsonw_put_f64(w, "perplexity_model", c->ppl_model);
+    opt_jsonw_put_f64(w, "perplexity_ratio", exp(c->ln_ppl_ratio.mean));
     put_mean(w, "ln_perplexity_ratio", &c->ln_ppl_ratio);
 }
 
 static void put_bench(opt_jsonw *w, const opt_bench_result *b) {
-    put_i64(w, "prompt_tokens", b->n_prompt);
-    put_i64(w, "generated_tokens", b->n_gen);
-    put_i64(w, "repeats", b->n_repeats);
-    put_f64(w, "bytes_per_generated_token", b->gen_bytes_per_token);
-    put_f64(w, "operations_per_token", b->ops_per_token);
-    put_i64(w, "depth", b->depth);
-    put_i64(w, "batch", b->n_batch);
+    opt_jsonw_put_i64(w, "prompt_tokens", b->n_prompt);
+    opt_jsonw_put_i64(w, "generated_tokens", b->n_gen);
+    opt_jsonw_put_i64(w, "repeats", b->n_repeats);
+    opt_jsonw_put_f64(w, "bytes_per_generated_token", b->gen_bytes_per_token);
+    opt_jsonw_put_f64(w, "operations_per_token", b->ops_per_token);
+    opt_jsonw_put_i64(w, "depth", b->depth);
+    opt_jsonw_put_i64(w, "batch", b->n_batch);
 }
 
 static void put_profile_rows(opt_jsonw *w, const char *key, const opt_profile_row *rows, int n) {
@@ -246,22 +226,22 @@ static void put_profile_rows(opt_jsonw *w, const char *key, const opt_profile_ro
     opt_jsonw_begin_array(w);
     for (int i = 0; i < n; i++) {
         opt_jsonw_begin_object(w);
-        put_str(w, "name", rows[i].name);
-        put_i64(w, "calls", rows[i].calls);
-        put_f64(w, "seconds", rows[i].seconds);
-        put_f64(w, "bytes", rows[i].bytes);
-        put_f64(w, "stored_bytes", rows[i].stored);
-        put_f64(w, "operations", rows[i].ops);
-        put_str(w, "bound", rows[i].bound);
-        put_f64(w, "of_bound", rows[i].of_bound);
+        opt_jsonw_put_str(w, "name", rows[i].name);
+        opt_jsonw_put_i64(w, "calls", rows[i].calls);
+        opt_jsonw_put_f64(w, "seconds", rows[i].seconds);
+        opt_jsonw_put_f64(w, "bytes", rows[i].bytes);
+        opt_jsonw_put_f64(w, "stored_bytes", rows[i].stored);
+        opt_jsonw_put_f64(w, "operations", rows[i].ops);
+        opt_jsonw_put_str(w, "bound", rows[i].bound);
+        opt_jsonw_put_f64(w, "of_bound", rows[i].of_bound);
         opt_jsonw_end_object(w);
     }
     opt_jsonw_end_array(w);
 }
 
 static void put_probe(opt_jsonw *w, const opt_probe_result *p) {
-    put_f64(w, "bandwidth_gb_per_second", p->bandwidth);
-    put_f64(w, "int8_peak_gop_per_second", p->peak_i8);
+    opt_jsonw_put_f64(w, "bandwidth_gb_per_second", p->bandwidth);
+    opt_jsonw_put_f64(w, "int8_peak_gop_per_second", p->peak_i8);
 }
 
 /** All of it differs from run to run: it stands under "run". */
@@ -272,10 +252,10 @@ static void put_profile(opt_jsonw *w, const opt_profile_result *r) {
     for (int i = 0; i < r->n_phases; i++) {
         const opt_profile_phase *p = &r->phases[i];
         opt_jsonw_begin_object(w);
-        put_str(w, "name", p->name);
-        put_i64(w, "tokens", p->n_tokens);
-        put_i64(w, "depth", p->depth);
-        put_f64(w, "seconds", p->seconds);
+        opt_jsonw_put_str(w, "name", p->name);
+        opt_jsonw_put_i64(w, "tokens", p->n_tokens);
+        opt_jsonw_put_i64(w, "depth", p->depth);
+        opt_jsonw_put_f64(w, "seconds", p->seconds);
         put_profile_rows(w, "ops", p->rows, p->n_rows);
         put_profile_rows(w, "layers", p->layers, p->n_layers);
         opt_jsonw_end_object(w);
@@ -326,12 +306,12 @@ static void put_gates(opt_jsonw *w, const opt_report *r) {
     for (size_t i = 0; i < r->n_gates; i++) {
         const opt_gate *g = &r->gates[i];
         opt_jsonw_begin_object(w);
-        put_str(w, "name", g->name);
-        put_f64(w, g->at_least ? "at_least" : "at_most", g->limit);
-        put_f64(w, "value", g->value);
-        put_f64(w, "low", g->low);
-        put_f64(w, "high", g->high);
-        put_str(w, "verdict", opt_verdict_name(g->verdict));
+        opt_jsonw_put_str(w, "name", g->name);
+        opt_jsonw_put_f64(w, g->at_least ? "at_least" : "at_most", g->limit);
+        opt_jsonw_put_f64(w, "value", g->value);
+        opt_jsonw_put_f64(w, "low", g->low);
+        opt_jsonw_put_f64(w, "high", g->high);
+        opt_jsonw_put_str(w, "verdict", opt_verdict_name(g->verdict));
         opt_jsonw_end_object(w);
     }
     opt_jsonw_end_array(w);
@@ -343,10 +323,10 @@ static void put_errors(opt_jsonw *w, const opt_ctx *ctx, const opt_report *r) {
     opt_jsonw_begin_array(w);
     if (r->status != OPT_OK && r->status != OPT_ERR_GATE) {
         opt_jsonw_begin_object(w);
-        put_str(w, "status", opt_status_name(r->status));
-        put_i64(w, "exit_code", (int64_t)r->status);
-        put_str(w, "object", own ? r->error_object : opt_ctx_error_object(ctx));
-        put_str(w, "message", own ? r->error_message : opt_ctx_error_message(ctx));
+        opt_jsonw_put_str(w, "status", opt_status_name(r->status));
+        opt_jsonw_put_i64(w, "exit_code", (int64_t)r->status);
+        opt_jsonw_put_str(w, "object", own ? r->error_object : opt_ctx_error_object(ctx));
+        opt_jsonw_put_str(w, "message", own ? r->error_message : opt_ctx_error_message(ctx));
         opt_jsonw_end_object(w);
     }
     opt_jsonw_end_array(w);
@@ -362,34 +342,34 @@ const char *opt_instruction_set(opt_ctx *ctx) {
 static void put_run(opt_jsonw *w, opt_ctx *ctx, const opt_report *r) {
     opt_jsonw_key(w, "run");
     opt_jsonw_begin_object(w);
-    put_str(w, "instruction_set", opt_instruction_set(ctx));
-    put_str(w, "processor", opt_ctx_features(ctx));
-    put_i64(w, "threads", opt_ctx_n_threads(ctx));
-    put_u64(w, "peak_memory_bytes",
-            r->quantize != NULL ? r->quantize->peak_memory : opt_ctx_peak_memory(ctx));
+    opt_jsonw_put_str(w, "instruction_set", opt_instruction_set(ctx));
+    opt_jsonw_put_str(w, "processor", opt_ctx_features(ctx));
+    opt_jsonw_put_i64(w, "threads", opt_ctx_n_threads(ctx));
+    opt_jsonw_put_u64(w, "peak_memory_bytes",
+                      r->quantize != NULL ? r->quantize->peak_memory : opt_ctx_peak_memory(ctx));
     if (r->quantize != NULL) {
-        put_f64(w, "seconds", r->quantize->seconds);
+        opt_jsonw_put_f64(w, "seconds", r->quantize->seconds);
     } else if (r->perplexity != NULL) {
-        put_f64(w, "seconds", r->perplexity->seconds);
+        opt_jsonw_put_f64(w, "seconds", r->perplexity->seconds);
     } else if (r->compare != NULL) {
-        put_f64(w, "seconds", r->compare->seconds);
+        opt_jsonw_put_f64(w, "seconds", r->compare->seconds);
     } else if (r->generate != NULL) {
-        put_f64(w, "prompt_seconds", r->generate->prompt_seconds);
-        put_f64(w, "generate_seconds", r->generate->generate_seconds);
+        opt_jsonw_put_f64(w, "prompt_seconds", r->generate->prompt_seconds);
+        opt_jsonw_put_f64(w, "generate_seconds", r->generate->generate_seconds);
     } else if (r->bench != NULL) {
         const opt_bench_result *b = r->bench;
-        put_f64(w, "prompt_tokens_per_second", b->prompt_tps);
-        put_f64(w, "prompt_tokens_per_second_min", b->prompt_tps_min);
-        put_f64(w, "prompt_tokens_per_second_max", b->prompt_tps_max);
-        put_f64(w, "generated_tokens_per_second", b->gen_tps);
-        put_f64(w, "generated_tokens_per_second_min", b->gen_tps_min);
-        put_f64(w, "generated_tokens_per_second_max", b->gen_tps_max);
-        put_f64(w, "batch_tokens_per_second", b->batch_tps);
-        put_f64(w, "batch_tokens_per_second_min", b->batch_tps_min);
-        put_f64(w, "batch_tokens_per_second_max", b->batch_tps_max);
+        opt_jsonw_put_f64(w, "prompt_tokens_per_second", b->prompt_tps);
+        opt_jsonw_put_f64(w, "prompt_tokens_per_second_min", b->prompt_tps_min);
+        opt_jsonw_put_f64(w, "prompt_tokens_per_second_max", b->prompt_tps_max);
+        opt_jsonw_put_f64(w, "generated_tokens_per_second", b->gen_tps);
+        opt_jsonw_put_f64(w, "generated_tokens_per_second_min", b->gen_tps_min);
+        opt_jsonw_put_f64(w, "generated_tokens_per_second_max", b->gen_tps_max);
+        opt_jsonw_put_f64(w, "batch_tokens_per_second", b->batch_tps);
+        opt_jsonw_put_f64(w, "batch_tokens_per_second_min", b->batch_tps_min);
+        opt_jsonw_put_f64(w, "batch_tokens_per_second_max", b->batch_tps_max);
         put_probe(w, &b->probe);
-        put_f64(w, "prompt_of_peak", b->prompt_of_peak);
-        put_f64(w, "generated_of_bandwidth", b->gen_of_bandwidth);
+        opt_jsonw_put_f64(w, "prompt_of_peak", b->prompt_of_peak);
+        opt_jsonw_put_f64(w, "generated_of_bandwidth", b->gen_of_bandwidth);
     } else if (r->profile != NULL) {
         put_profile(w, r->profile);
     }
@@ -427,10 +407,10 @@ static void put_result(opt_jsonw *w, const opt_report *r, const opt_json *inspec
 }
 
 static void put_head(opt_jsonw *w, const opt_report *r) {
-    put_str(w, "schema", "lathe.report/1");
-    put_str(w, "tool", r->tool);
-    put_str(w, "command", r->command);
-    put_str(w, "version", opt_version());
+    opt_jsonw_put_str(w, "schema", "lathe.report/1");
+    opt_jsonw_put_str(w, "tool", r->tool);
+    opt_jsonw_put_str(w, "command", r->command);
+    opt_jsonw_put_str(w, "version", opt_version());
     opt_jsonw_key(w, "inputs");
     opt_jsonw_begin_array(w);
     for (size_t i = 0; i < r->n_inputs; i++) {
@@ -443,10 +423,9 @@ static void put_head(opt_jsonw *w, const opt_report *r) {
     } else {
         opt_jsonw_null(w);
     }
-    opt_jsonw_key(w, "dry_run");
-    opt_jsonw_bool(w, r->dry_run);
-    put_str(w, "status", opt_status_name(r->status));
-    put_i64(w, "exit_code", (int64_t)r->status);
+    opt_jsonw_put_bool(w, "dry_run", r->dry_run);
+    opt_jsonw_put_str(w, "status", opt_status_name(r->status));
+    opt_jsonw_put_i64(w, "exit_code", (int64_t)r->status);
 }
 
 opt_status opt_report_json(opt_ctx *ctx, const opt_report *report, char **out) {

@@ -20,4 +20,36 @@ extern const opt_grid opt_grid_scalar;
 /** The grid of all formats that kern/parts.h knows. */
 extern const opt_grid opt_grid_parts;
 
+/** A row of ggml's types that is read only: `elems` elements in one optk_<id>. */
+#define OPT_ROW_DECODED(id, KFMT, ggml, elems, code_bits, more_flags, text)                        \
+    const opt_format opt_format_##id = {                                                           \
+        .name = #id,                                                                               \
+        .help = text,                                                                              \
+        .kfmt = OPT_KFMT_##KFMT,                                                                   \
+        .ggml_type = ggml,                                                                         \
+        .block_elems = elems,                                                                      \
+        .block_bytes = sizeof(optk_##id),                                                          \
+        .flags = OPT_FORMAT_QUANT | (more_flags),                                                  \
+        .bits = code_bits,                                                                         \
+        .decode = opt_format_decode_slot,                                                          \
+    };
+
+/** A row of ggml's types whose encoder and grid work on parts of `part` elements (kern/parts.h). */
+#define OPT_ROW_PARTS(id, KFMT, ggml, elems, part, code_bits, more_flags, limit, text)             \
+    const opt_format opt_format_##id = {                                                           \
+        .name = #id,                                                                               \
+        .help = text,                                                                              \
+        .kfmt = OPT_KFMT_##KFMT,                                                                   \
+        .ggml_type = ggml,                                                                         \
+        .block_elems = elems,                                                                      \
+        .part_elems = part,                                                                        \
+        .block_bytes = sizeof(optk_##id),                                                          \
+        .flags = OPT_FORMAT_QUANT | OPT_FORMAT_ENCODES | (more_flags),                             \
+        .bits = code_bits,                                                                         \
+        .decode = opt_format_decode_slot,                                                          \
+        .encode = opt_format_encode_slot,                                                          \
+        .grid = &opt_grid_parts,                                                                   \
+        .max_abs = limit,                                                                          \
+    };
+
 #endif
