@@ -79,6 +79,13 @@ static inline OPT_ALWAYS_INLINE int32_t unit_sum(int units, const int16_t *sum4,
     return units == 1 ? group_sum(sum4 + 8 * u) : s[0] + s[1] + s[2] + s[3];
 }
 
+/** Scale of unit u times the sum of its activations; a group's is stored. */
+static inline OPT_ALWAYS_INLINE float unit_scaled_sum(int units, const float *scale,
+                                                      const float *scaled_sum, const int16_t *sum4,
+                                                      int64_t u) {
+    return units == 1 ? scaled_sum[u] : scale[u / units] * (float)unit_sum(units, sum4, u);
+}
+
 /** sum + dot * (d * scale) (+ m * scaled_sum). */
 static inline OPT_ALWAYS_INLINE __m256 add_unit(bool has_min, __m256 sum, __m256i dots, __m256 d,
                                                 __m256 m, float scale, float scaled_sum) {
@@ -107,6 +114,7 @@ static inline OPT_ALWAYS_INLINE void rows8(codes_layout layout, const job *j, in
     const int8_t *q = j->x->q + t * n_padded;
     const int16_t *sum4 = j->x->sum4 + t * (n_padded / 4);
     const float *scale = j->x->scale + t * (n_padded / 32);
+    const float *scaled_sum = j->x->scaled_sum + t * (n_padded / 32);
     float super_d[MAX_BLOCK_UNITS][8];
     float super_m[MAX_BLOCK_UNITS][8] = {{0}};
     __m256 sum = _mm256_setzero_ps();
@@ -135,8 +143,9 @@ static inline OPT_ALWAYS_INLINE void rows8(codes_layout layout, const job *j, in
             } else {
                 codes_scales(layout, &c, w, off, g, &d, &m);
             }
-            const int total = c.has_min ? unit_sum(c.units, sum4, g * c.units + u) : 0;
-            sum = add_unit(c.has_min, sum, of_unit[u], d, m, scale[g], scale[g] * (float)total);
+            const float min_scale =
+                c.has_min ? unit_scaled_sum(c.units, scale, scaled_sum, sum4, g * c.units + u) : 0;
+            sum = add_unit(c.has_min, sum, of_unit[u], d, m, scale[g], min_scale);
         }
     }
     store8(j->y + t * j->ldy + r, n_rows - r, sum);
@@ -216,6 +225,7 @@ static inline OPT_ALWAYS_INLINE void panel_tile(bool wide, bool has_min, int uni
     const int8_t *q = j->x->q + t * n_padded + g0 * 32;
     const int16_t *sum4 = j->x->sum4 + t * (n_padded / 4) + g0 * 8;
     const float *scale = j->x->scale + t * (n_padded / 32) + g0;
+    const float *scaled_sum = j->x->scaled_sum + t * (n_padded / 32) + g0;
     const int quads = 8 / units; /* of a unit */
     float *y = j->y + t * j->ldy + r;
     const bool second = n_rows - r > 8;
@@ -227,12 +237,14 @@ static inline OPT_ALWAYS_INLINE void panel_tile(bool wide, bool has_min, int uni
     }
     for (int64_t u = 0; u < n * units; u++) {
         __m256i dots[3][2];
-        float scaled_sum[3];
+        float min_scale[3];
         for (int b = 0; b < n_t; b++) {
-            const int total =
-                j->offset != 0 || has_min ? unit_sum(units, sum4 + b * (n_padded / 4), u) : 0;
+            const int16_t *sum4_b = sum4 + b * (n_padded / 4);
+            const int64_t at = b * (n_padded / 32);
+            const int total = j->offset != 0 ? unit_sum(units, sum4_b, u) : 0;
             dots[b][0] = dots[b][1] = _mm256_set1_epi32(-j->offset * total);
-            scaled_sum[b] = scale[b * (n_padded / 32) + u / units] * (float)total;
+            min_scale[b] =
+                has_min ? unit_scaled_sum(units, scale + at, scaled_sum + at, sum4_b, u) : 0;
         }
         for (int i = 0; i < quads; i++) {
             const __m256i w0 = _mm256_load_si256((const void *)w->codes[u * quads + i][0]);
@@ -249,7 +261,7 @@ static inline OPT_ALWAYS_INLINE void panel_tile(bool wide, bool has_min, int uni
                 sum[b][a] =
                     add_unit(has_min, sum[b][a], dots[b][a], _mm256_load_ps(&w->d[u][8 * a]),
                              _mm256_load_ps(&w->m[u][8 * a]),
-                             scale[b * (n_padded / 32) + u / units], scaled_sum[b]);
+                             scale[b * (n_padded / 32) + u / units], min_scale[b]);
             }
         }
     }

@@ -97,6 +97,12 @@ static inline OPT_ALWAYS_INLINE int32_t unit_sum(int units, const int16_t *sum4,
     return units == 1 ? group_sum(sum4 + 8 * u) : half_sum(sum4 + 4 * u);
 }
 
+/** Scale of unit u times the sum of its activations, which is `total`; a group's is stored. */
+static inline OPT_ALWAYS_INLINE float
+unit_scaled_sum(int units, const float *scale, const float *scaled_sum, int64_t u, int32_t total) {
+    return units == 1 ? scaled_sum[u] : scale[u / units] * (float)total;
+}
+
 /** Offsets of 16 rows from r; rows behind the last one repeat it. */
 static inline __m512i row_offsets(const job *j, int64_t r, int64_t n_rows) {
     const __m512i idx = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
@@ -236,6 +242,8 @@ static inline OPT_ALWAYS_INLINE void rows16(codes_layout layout, const job *j, i
     const int units = rows.c.units;
     const int16_t *sum4 = j->x->sum4 + t * (n_padded / 4);
     const float *scale = j->x->scale + t * (n_padded / 32);
+    const float *scaled_sum = j->x->scaled_sum + t * (n_padded / 32);
+    const bool sums = rows.c.offset != 0 || (rows.c.has_min && units == 2);
     __m512 sum = _mm512_setzero_ps();
     for (int64_t u0 = 0; u0 < rows.c.n_groups * units; u0 += RUN_UNITS) {
         const int64_t n = opt_min_i64(RUN_UNITS, rows.c.n_groups * units - u0);
@@ -245,7 +253,7 @@ static inline OPT_ALWAYS_INLINE void rows16(codes_layout layout, const job *j, i
         rows16_dots(layout, &rows, u0, n, dots);
         for (int64_t i = 0; i < n; i++) {
             const int64_t u = u0 + i;
-            const int of_unit = rows.c.offset != 0 || rows.c.has_min ? unit_sum(units, sum4, u) : 0;
+            const int of_unit = sums ? unit_sum(units, sum4, u) : 0;
             __m512 d;
             __m512 m;
             if (rows.c.super) {
@@ -260,7 +268,7 @@ static inline OPT_ALWAYS_INLINE void rows16(codes_layout layout, const job *j, i
             }
             const __m512i start = _mm512_set1_epi32(rows.c.offset * of_unit);
             sum = add_unit(rows.c.has_min, sum, _mm512_sub_epi32(dots[i], start), d, m,
-                           scale[u / units], scale[u / units] * (float)of_unit);
+                           scale[u / units], unit_scaled_sum(units, scale, scaled_sum, u, of_unit));
         }
     }
     _mm512_mask_storeu_ps(j->y + t * j->ldy + r, lanes16(n_rows - r), sum);
@@ -327,6 +335,7 @@ static inline OPT_ALWAYS_INLINE void panel_tile(bool has_min, int units, int n_t
     const __mmask16 mask1 = lanes16(opt_max_i64(0, n_rows - r - 16));
     const int8_t *q = j->x->q + t * n_padded + g0 * 32;
     const float *scale = j->x->scale + t * (n_padded / 32) + g0;
+    const float *scaled_sum = j->x->scaled_sum + t * (n_padded / 32) + g0;
     const int quads = 8 / units; /* of a unit */
     float *y = j->y + t * j->ldy + r;
     int32_t sums[6][PANEL_UNITS];
@@ -334,7 +343,7 @@ static inline OPT_ALWAYS_INLINE void panel_tile(bool has_min, int units, int n_t
     for (int b = 0; b < n_t; b++) {
         const int16_t *sum4 = j->x->sum4 + (t + b) * (n_padded / 4) + g0 * 8;
         for (int64_t u = 0; u < n * units; u++) {
-            sums[b][u] = unit_sum(units, sum4, u);
+            sums[b][u] = has_min && units == 1 ? 0 : unit_sum(units, sum4, u);
         }
         sum[b][0] = g0 == 0 ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(mask0, y + b * j->ldy);
         sum[b][1] =
@@ -356,11 +365,13 @@ static inline OPT_ALWAYS_INLINE void panel_tile(bool has_min, int units, int n_t
             }
         }
         for (int b = 0; b < n_t; b++) {
-            const float s = scale[b * (n_padded / 32) + u / units];
+            const float *of_token = scale + b * (n_padded / 32);
+            const float min_scale =
+                unit_scaled_sum(units, of_token, scaled_sum + b * (n_padded / 32), u, sums[b][u]);
             for (int a = 0; a < 2; a++) {
                 sum[b][a] =
                     add_unit(has_min, sum[b][a], dot[b][a], _mm512_load_ps(&w->d[u][16 * a]),
-                             _mm512_load_ps(&w->m[u][16 * a]), s, s * (float)sums[b][u]);
+                             _mm512_load_ps(&w->m[u][16 * a]), of_token[u / units], min_scale);
             }
         }
     }
