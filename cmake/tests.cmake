@@ -3,7 +3,7 @@
 pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 
 # Names of the tests that scripts/test.sh repeats under the thread sanitizer (label "threads").
-set(OPT_THREAD_TESTS "^test_(ctx|mem|pool|outfile|exec|executor|parallel|gram|stream)")
+set(OPT_THREAD_TESTS "^test_(ctx|mem|pool|prefix|outfile|exec|executor|parallel|gram|stream)")
 add_custom_target(thread_tests)
 
 file(GLOB OPT_TEST_MAINS CONFIGURE_DEPENDS

@@ -17,14 +17,35 @@ extern "C" {
 /** An opened model with its tokenizer. */
 typedef struct opt_runner opt_runner;
 
+/** Where keys and values of tokens that were read are kept for the next text with the same
+ * beginning. Zero-initialised: nowhere. */
+typedef struct opt_prefix_options {
+    const char *dir;       /**< directory, which processes may share; NULL: none */
+    uint64_t dir_bytes;    /**< files in it, at most; 0: 1 GiB. Oldest use goes first */
+    uint64_t memory_bytes; /**< memory, at most; 0: none */
+    bool strict; /**< an entry that cannot be read or written is an error, not a warning */
+} opt_prefix_options;
+
+/** What a prefix cache has done so far. */
+typedef struct opt_prefix_counts {
+    int64_t n_loaded;                  /**< tokens that were there */
+    int64_t n_saved, n_removed;        /**< entries written to the directory, and removed from it */
+    int64_t n_bad;                     /**< entries that were damaged, or could not be read */
+    int64_t n_unsaved;                 /**< entries that could not be written */
+    double load_seconds, save_seconds; /**< wall clock */
+} opt_prefix_counts;
+
 typedef struct opt_runner_options {
-    bool exact;    /**< --compute exact: f32 activations */
-    int64_t n_ctx; /**< 0: what the job needs */
+    bool exact;                /**< --compute exact: f32 activations */
+    int64_t n_ctx;             /**< 0: what the job needs */
+    opt_prefix_options prefix; /**< of generate, chat and batch */
 } opt_runner_options;
 
 OPT_MUST_USE opt_status opt_runner_open(opt_ctx *ctx, const char *path,
                                         const opt_runner_options *options, opt_runner **out);
 void opt_runner_close(opt_runner *r);
+/** Counts of the prefix cache; NULL if none was asked for or used. */
+const opt_prefix_counts *opt_runner_prefix_counts(const opt_runner *r);
 
 /** Whether a BOS token starts a text. */
 typedef enum opt_bos { OPT_BOS_AUTO, OPT_BOS_NONE } opt_bos;

@@ -58,6 +58,7 @@ typedef struct opt_report {
     const opt_chat_turn *turns;
     size_t n_turns;
     const opt_batch_result *batch;
+    const opt_prefix_counts *prefix; /**< of the prefix cache, if one was used */
     const opt_ppl_result *perplexity;
     const opt_compare_result *compare;
     const opt_bench_result *bench;

@@ -6,6 +6,7 @@
 #ifndef OPT_EXEC_SESSION_H
 #define OPT_EXEC_SESSION_H
 
+#include "base/mem.h"
 #include "model/graph.h"
 
 typedef struct opt_session opt_session;
@@ -80,7 +81,29 @@ int64_t opt_session_n_batch(const opt_session *s);
 int64_t opt_session_seq_past(const opt_session *s, int seq);
 void opt_session_seq_truncate(opt_session *s, int seq, int64_t n_past);
 
-/** The same for sequence 0, which opt_session_eval runs. */
+/**
+ * Keys and values of a sequence as bytes, for keeping and bringing back. What one session has
+ * written another one reads if opt_session_kv_layout says the same for both.
+ */
+
+/** Appends a text that says how keys and values are stored, and everything else but the model's
+ * weights that their bits depend on. */
+OPT_MUST_USE opt_status opt_session_kv_layout(const opt_session *s, opt_str *out);
+/** Bytes of n positions in all layers; false on overflow. */
+bool opt_session_kv_bytes(const opt_session *s, int64_t n, size_t *out);
+/** Copies positions pos0 .. pos0 + n - 1, which must be in the cache. */
+void opt_session_kv_read(const opt_session *s, int seq, int64_t pos0, int64_t n, void *out);
+/**
+ * Begins to bring back a sequence of n_past <= n_ctx positions, whatever it held before: all of
+ * them have to be written before the next run, or it is truncated to those that are.
+ */
+void opt_session_kv_begin(opt_session *s, int seq, int64_t n_past);
+/** Writes the first n of n_data positions that opt_session_kv_read gave, to pos0 .. . Threads may
+ * write different positions. */
+void opt_session_kv_write(const opt_session *s, int seq, int64_t pos0, int64_t n, const void *data,
+                          int64_t n_data);
+
+/** Past and truncation of sequence 0, which opt_session_eval runs. */
 int64_t opt_session_n_past(const opt_session *s);
 void opt_session_truncate(opt_session *s, int64_t n_past);
 int64_t opt_session_n_ctx(const opt_session *s);

@@ -459,6 +459,7 @@ static opt_status on_done(void *user, size_t i) {
 static opt_status run_requests(batch *b) {
     opt_status st = OPT_OK;
     opt_session *session = NULL;
+    opt_prefix *prefix = NULL;
     opt_batch_counts counts = {0};
     size_t n = 0;
     int64_t n_ctx = 2;
@@ -473,10 +474,12 @@ static opt_status run_requests(batch *b) {
         .n_ctx = n_ctx,
         .n_seqs = (int)opt_min_i64(opt_min_i64(parallel, (int64_t)n), OPT_MAX_SEQS)};
     OPT_TRY(opt_session_new(b->ctx, b->r->opened.model, &options, &session));
+    OPT_TRY(opt_runner_prefix(b->r, session, &prefix));
     const opt_batch_job job = {.session = session,
                                .tokenizer = b->r->opened.tokenizer,
                                .n_vocab = b->r->opened.model->hp.n_vocab,
                                .ignore_eos = b->o->ignore_eos,
+                               .prefix = prefix,
                                .requests = b->requests,
                                .n = n,
                                .on_done = on_done,

@@ -18,6 +18,7 @@ struct opt_chat {
     opt_session *session;
     opt_sampler *sampler;
     opt_speculator *speculator;
+    opt_prefix *prefix;         /* or NULL; the runner's */
     opt_chat_message *messages; /* [n], their texts owned but for the system message */
     size_t n, cap;
     opt_tokens cached; /* what the session's cache holds, and perhaps more */
@@ -100,6 +101,7 @@ opt_status opt_chat_new(opt_ctx *ctx, opt_runner *r, const opt_chat_options *opt
     OPT_TRY(opt_runner_session(r, c->n_ctx, &c->session));
     OPT_TRY(opt_runner_speculator(r, &options->speculation, &options->sampling, c->n_ctx,
                                   &c->speculator));
+    OPT_TRY(opt_runner_prefix(r, c->session, &c->prefix));
     *out = c;
     c = NULL;
 done:
@@ -158,7 +160,8 @@ done:
 }
 
 /** Cuts the cache back to what it shares with the tokens; at least the last one is computed. */
-static void reuse_cache(opt_chat *c, const opt_tokens *tokens) {
+static opt_status reuse_cache(opt_chat *c, const opt_tokens *tokens) {
+    int64_t n_loaded = 0;
     const size_t past = (size_t)opt_session_n_past(c->session);
     size_t n = 0;
     while (n < past && n + 1 < tokens->n && c->cached.ids[n] == tokens->ids[n]) {
@@ -168,6 +171,9 @@ static void reuse_cache(opt_chat *c, const opt_tokens *tokens) {
     if (c->speculator != NULL) {
         opt_speculator_truncate(c->speculator, (int64_t)n);
     }
+    return c->prefix != NULL ? opt_prefix_load(c->prefix, c->session, 0, tokens->ids,
+                                               (int64_t)tokens->n - 1, &n_loaded)
+                             : OPT_OK;
 }
 
 static opt_status keep_answer(void *user, const char *text, size_t n) {
@@ -196,13 +202,17 @@ opt_status opt_chat_say(opt_chat *c, const char *text, size_t n, opt_generate_re
     OPT_TRY(add_message(c, OPT_CHAT_USER, text, n));
     asked = true;
     OPT_TRY(fit(c, &tokens));
-    reuse_cache(c, &tokens);
+    OPT_TRY(reuse_cache(c, &tokens));
     const int64_t n_prompt = (int64_t)tokens.n;
     const opt_status ran = opt_generate_run(c->ctx, &job, &outcome);
     opt_tokens_free(c->ctx, &c->cached);
     c->cached = tokens;
     tokens = (opt_tokens){0};
     OPT_TRY(ran);
+    if (c->prefix != NULL) {
+        OPT_TRY(opt_prefix_save(c->prefix, c->session, 0, c->cached.ids,
+                                opt_session_n_past(c->session)));
+    }
     OPT_TRY(add_message(c, OPT_CHAT_ASSISTANT, c->answer.data != NULL ? c->answer.data : "",
                         c->answer.len));
     *result = (opt_generate_result){

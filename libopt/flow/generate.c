@@ -39,7 +39,8 @@ opt_status opt_generate(opt_ctx *ctx, opt_runner *r, const opt_generate_options 
     opt_tokens tokens = {0};
     opt_generate_outcome outcome = {0};
     const int64_t max_tokens = options->max_tokens > 0 ? options->max_tokens : DEFAULT_MAX_TOKENS;
-    int64_t n_ctx = 0;
+    int64_t n_ctx = 0, n_loaded = 0;
+    opt_prefix *prefix = NULL;
     opt_generate_job job = {
         .tokenizer = r->opened.tokenizer,
         .tokens = &tokens,
@@ -60,13 +61,23 @@ opt_status opt_generate(opt_ctx *ctx, opt_runner *r, const opt_generate_options 
     OPT_TRY(opt_runner_session(r, n_ctx, &job.session));
     OPT_TRY(opt_runner_speculator(r, &options->speculation, &options->sampling, n_ctx,
                                   &job.speculator));
+    OPT_TRY(opt_runner_prefix(r, job.session, &prefix));
     const int64_t n_prompt = (int64_t)tokens.n;
+    const double start = opt_flow_seconds();
+    if (prefix != NULL) {
+        OPT_TRY(opt_prefix_load(prefix, job.session, 0, tokens.ids, n_prompt - 1, &n_loaded));
+    }
+    const double load_seconds = opt_flow_seconds() - start;
     OPT_TRY(opt_generate_run(ctx, &job, &outcome));
+    if (prefix != NULL) {
+        OPT_TRY(
+            opt_prefix_save(prefix, job.session, 0, tokens.ids, opt_session_n_past(job.session)));
+    }
     *result = (opt_generate_result){
         .n_prompt = n_prompt,
         .n_generated = (int64_t)tokens.n - n_prompt,
         .stop_reason = outcome.stop_reason,
-        .prompt_seconds = outcome.prompt_seconds,
+        .prompt_seconds = outcome.prompt_seconds + load_seconds,
         .generate_seconds = outcome.generate_seconds,
         .n_read = outcome.n_read,
         .n_passes = outcome.n_passes,

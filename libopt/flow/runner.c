@@ -5,6 +5,7 @@
 
 #include "base/hash.h"
 #include "base/pool.h"
+#include "io/gguf.h"
 
 double opt_flow_seconds(void) {
     struct timespec t;
@@ -29,6 +30,7 @@ done:
 
 void opt_runner_close(opt_runner *r) {
     if (r != NULL) {
+        opt_prefix_free(r->prefix);
         opt_session_free(r->session);
         opt_opened_close(&r->opened);
         opt_free(r->ctx, r);
@@ -52,6 +54,23 @@ opt_status opt_runner_session(opt_runner *r, int64_t n_ctx, opt_session **out) {
     *out = r->session;
 done:
     return st;
+}
+
+opt_status opt_runner_prefix(opt_runner *r, const opt_session *session, opt_prefix **out) {
+    opt_status st = OPT_OK;
+    const opt_prefix_options *o = &r->options.prefix;
+    uint64_t model = 0;
+    if (r->prefix == NULL && (o->dir != NULL || o->memory_bytes > 0)) {
+        OPT_TRY(opt_runner_fingerprint(r, &model));
+        OPT_TRY(opt_prefix_new(r->ctx, o, model, session, &r->prefix));
+    }
+    *out = r->prefix;
+done:
+    return st;
+}
+
+const opt_prefix_counts *opt_runner_prefix_counts(const opt_runner *r) {
+    return r->prefix != NULL ? opt_prefix_get_counts(r->prefix) : NULL;
 }
 
 opt_status opt_runner_tokenize(opt_runner *r, const char *text, size_t n, opt_bos bos,
@@ -140,15 +159,30 @@ done:
     return st;
 }
 
+/** Checksums of all tensors that the file carries, or NULL. */
+static const void *stored_sums(const opt_source *source) {
+    const opt_kv *kv = opt_source_kv(source);
+    const opt_kv_entry *e = kv != NULL ? opt_kv_find(kv, OPT_GGUF_KEY_CHECKSUM) : NULL;
+    return e != NULL && e->elem == OPT_KV_U64 && opt_source_n_files(source) == 1 &&
+                   e->n == (size_t)opt_source_n_tensors(source)
+               ? e->data
+               : NULL;
+}
+
 opt_status opt_runner_fingerprint(opt_runner *r, uint64_t *out) {
     opt_status st = OPT_OK;
     opt_str text = {0};
     hash_job job = {.source = r->opened.source};
     const int64_t n = opt_source_n_tensors(job.source);
     if (r->fingerprint == 0) {
+        const void *stored = stored_sums(job.source);
         job.sums = opt_alloc_array(r->ctx, (size_t)n, sizeof *job.sums);
         OPT_TRY_PTR(job.sums);
-        OPT_TRY(opt_parallel_for(r->ctx, n, hash_tensor, &job));
+        if (stored != NULL) {
+            memcpy(job.sums, stored, (size_t)n * sizeof *job.sums);
+        } else {
+            OPT_TRY(opt_parallel_for(r->ctx, n, hash_tensor, &job));
+        }
         OPT_TRY(describe(r, &text));
         OPT_TRY(opt_str_append(r->ctx, &text, job.sums, (size_t)n * sizeof *job.sums));
         r->fingerprint = opt_xxh3(text.data, text.len);

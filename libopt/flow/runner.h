@@ -5,6 +5,7 @@
 #include "exec/session.h"
 #include "flow/open.h"
 #include "opt/infer.h"
+#include "runtime/prefix.h"
 #include "runtime/speculate.h"
 
 struct opt_runner {
@@ -13,6 +14,7 @@ struct opt_runner {
     opt_runner_options options;
     opt_session *session; /* NULL until a job needs one */
     uint64_t fingerprint; /* 0 until it was asked for */
+    opt_prefix *prefix;   /* NULL until a job needs one */
 };
 
 /**
@@ -20,6 +22,11 @@ struct opt_runner {
  * smaller. The runner's own n_ctx, if set, is the limit: USAGE above it.
  */
 OPT_MUST_USE opt_status opt_runner_session(opt_runner *r, int64_t n_ctx, opt_session **out);
+
+/** The prefix cache that the options ask for, for sessions like this one; NULL in *out if they ask
+ * for none. */
+OPT_MUST_USE opt_status opt_runner_prefix(opt_runner *r, const opt_session *session,
+                                          opt_prefix **out);
 
 /** Tokens of a text as a model reads it from its beginning; USAGE if the model has no tokenizer. */
 OPT_MUST_USE opt_status opt_runner_tokenize(opt_runner *r, const char *text, size_t n, opt_bos bos,
@@ -33,8 +40,8 @@ OPT_MUST_USE opt_status opt_runner_speculator(opt_runner *r, const opt_speculati
                                               const opt_sampling *sampling, int64_t n_ctx,
                                               opt_speculator **out);
 
-/** A number for the model's tensors and sizes: another one means another model. Reads all tensors
- * once. */
+/** A number for the model's tensors and sizes: another one means another model. Made of the
+ * checksums that the file carries; where it carries none, reads all tensors once. */
 OPT_MUST_USE opt_status opt_runner_fingerprint(opt_runner *r, uint64_t *out);
 
 /** Wall-clock seconds since some point in the past. */

@@ -337,6 +337,19 @@ const char *opt_instruction_set(opt_ctx *ctx) {
     return kern != NULL ? opt_isa_name(kern->rows_isa) : opt_ctx_isa(ctx);
 }
 
+static void put_prefix(opt_jsonw *w, const opt_prefix_counts *c) {
+    opt_jsonw_key(w, "prefix_cache");
+    opt_jsonw_begin_object(w);
+    put_i64(w, "loaded_tokens", c->n_loaded);
+    put_i64(w, "saved_entries", c->n_saved);
+    put_i64(w, "removed_entries", c->n_removed);
+    put_i64(w, "damaged_entries", c->n_bad);
+    put_i64(w, "unsaved_entries", c->n_unsaved);
+    put_f64(w, "load_seconds", c->load_seconds);
+    put_f64(w, "save_seconds", c->save_seconds);
+    opt_jsonw_end_object(w);
+}
+
 /** Everything that differs from run to run or from machine to machine stands here and nowhere else.
  */
 static void put_run(opt_jsonw *w, opt_ctx *ctx, const opt_report *r) {
@@ -372,6 +385,9 @@ static void put_run(opt_jsonw *w, opt_ctx *ctx, const opt_report *r) {
         opt_jsonw_put_f64(w, "generated_of_bandwidth", b->gen_of_bandwidth);
     } else if (r->profile != NULL) {
         put_profile(w, r->profile);
+    }
+    if (r->prefix != NULL) {
+        put_prefix(w, r->prefix);
     }
     opt_jsonw_end_object(w);
 }

@@ -1,6 +1,7 @@
 #include "runtime/batch.h"
 
 #include "base/num.h"
+#include "runtime/prefix_entry.h"
 
 /** A sequence of the session at work. */
 typedef struct slot {
@@ -10,6 +11,7 @@ typedef struct slot {
     opt_str *text; /* of the request */
     opt_generate_job job;
     opt_generation generation;
+    int64_t n_loaded; /* positions that came from the prefix cache */
 } slot;
 
 typedef struct scheduler {
@@ -54,9 +56,44 @@ static opt_status begin_request(scheduler *s, int i) {
     opt_session_seq_truncate(s->job->session, i, 0);
     x->busy = true;
     OPT_TRY(opt_generation_begin(s->ctx, &x->job, &r->outcome, &x->generation));
-    r->outcome.n_read = r->n_prompt;
+    x->n_loaded = 0;
+    if (s->job->prefix != NULL) {
+        OPT_TRY(opt_prefix_load(s->job->prefix, s->job->session, i, r->tokens.ids, r->n_prompt - 1,
+                                &x->n_loaded));
+    }
+    r->outcome.n_read = r->n_prompt - x->n_loaded;
 done:
     return st;
+}
+
+/** Whether a sequence is reading the beginning of the next request, so that it pays to wait until
+ * that stands in the prefix cache. */
+static bool is_being_read(const scheduler *s) {
+    const opt_tokens *next = &s->job->requests[s->next]->tokens;
+    for (int i = 0; s->job->prefix != NULL && i < s->n_slots; i++) {
+        const slot *x = &s->slots[i];
+        if (!x->busy || x->generation.n_generated > 0) {
+            continue;
+        }
+        const opt_tokens *t = x->job.tokens;
+        int64_t n = 0;
+        while (n + 1 < (int64_t)next->n && n < (int64_t)t->n && next->ids[n] == t->ids[n]) {
+            n++;
+        }
+        if (n / OPT_PREFIX_BLOCK > x->n_loaded / OPT_PREFIX_BLOCK) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/** Keeps the whole blocks of a prompt that was read just now. */
+static opt_status keep_prompt(const scheduler *s, int seq) {
+    const slot *x = &s->slots[seq];
+    const int64_t n = s->job->requests[x->request]->n_prompt / OPT_PREFIX_BLOCK * OPT_PREFIX_BLOCK;
+    return s->job->prefix != NULL && x->generation.n_generated == 0 && n > x->n_loaded
+               ? opt_prefix_save(s->job->prefix, s->job->session, seq, x->job.tokens->ids, n)
+               : OPT_OK;
 }
 
 static void release(scheduler *s, slot *x) {
@@ -130,6 +167,7 @@ static opt_status take_tokens(scheduler *s) {
         if (!s->pieces[p].logits) {
             continue;
         }
+        OPT_TRY(keep_prompt(s, seq));
         OPT_TRY(opt_generation_take(&x->generation, s->picked[p]));
         x->generation.out->n_passes += x->generation.n_generated > 1;
         if (!x->generation.ended &&
@@ -149,7 +187,7 @@ static opt_status run_steps(scheduler *s, opt_batch_counts *counts) {
     opt_status st = OPT_OK;
     for (;;) {
         for (int i = 0; i < s->n_slots && s->next < s->job->n; i++) {
-            if (!s->slots[i].busy) {
+            if (!s->slots[i].busy && !is_being_read(s)) {
                 OPT_TRY(begin_request(s, i));
             }
         }

@@ -8,6 +8,7 @@
 #define OPT_RUNTIME_BATCH_H
 
 #include "runtime/generate.h"
+#include "runtime/prefix.h"
 
 /** One request. `tokens` holds the prompt when it begins; freed by the caller. */
 typedef struct opt_batch_request {
@@ -26,6 +27,7 @@ typedef struct opt_batch_job {
     const opt_tokenizer *tokenizer;
     int64_t n_vocab;
     bool ignore_eos;
+    opt_prefix *prefix;           /* or NULL */
     opt_batch_request **requests; /* [n]: begun in this order */
     size_t n;
     /** Request i is complete: its tokens, text and outcome. In any order. */

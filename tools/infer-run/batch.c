@@ -25,8 +25,18 @@ static const cli_option batch_options[] = {
     BOS_ROW,
     ROW("ctx", 0, CLI_INT, "N", "positions of a request at most", n_ctx, NULL, 2, 1e9),
     COMPUTE_ROW,
+    HEADING("Prefix cache"),
+    PREFIX_ROWS,
     CLI_END,
 };
+
+enum { PREFIX_MEMORY = 64 << 20 };
+
+static void batch_defaults(void *user) {
+    settings *s = user;
+    run_defaults(user);
+    s->prefix_memory = PREFIX_MEMORY;
+}
 
 static opt_status on_row(void *user, const char *row, size_t n) {
     const stream *st = user;
@@ -75,6 +85,7 @@ static opt_status run_batch(cli_job *job, void *user) {
         st = opt_batch(job->ctx, s->runners[0], &o, &s->batch);
     }
     job->text_done = true;
+    run_report_prefix(job, s);
     if (s->reader_gone) {
         return OPT_OK;
     }
@@ -109,7 +120,7 @@ const cli_command run_batch_command = {
     .options = batch_options,
     .settings_bytes = sizeof(settings),
     .n_lists = 2,
-    .defaults = run_defaults,
+    .defaults = batch_defaults,
     .run = run_batch,
     .cleanup = run_cleanup,
 };

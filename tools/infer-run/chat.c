@@ -25,6 +25,8 @@ static const cli_option chat_options[] = {
         2, 1e9),
     SPECULATION_ROWS,
     COMPUTE_ROW,
+    HEADING("Prefix cache"),
+    PREFIX_ROWS,
     CLI_END,
 };
 
@@ -163,6 +165,7 @@ static opt_status run_chat(cli_job *job, void *user) {
             st = say(job, s, text, n);
         }
     }
+    run_report_prefix(job, s);
     return s->reader_gone ? OPT_OK : st;
 }
 

@@ -23,6 +23,8 @@ static const cli_option generate_options[] = {
         NULL, 2, 1e9),
     SPECULATION_ROWS,
     COMPUTE_ROW,
+    HEADING("Prefix cache"),
+    PREFIX_ROWS,
     CLI_END,
 };
 
@@ -66,6 +68,7 @@ static opt_status run_generate(cli_job *job, void *user) {
     }
     st = opt_generate(job->ctx, s->runners[0], &o, &s->generate);
     job->text_done = true;
+    run_report_prefix(job, s);
     if (s->reader_gone) { /* "| head -1": nobody is left to tell */
         return OPT_OK;
     }
@@ -87,9 +90,9 @@ static opt_status run_generate(cli_job *job, void *user) {
 const cli_command run_generate_command = {
     .name = "generate",
     .summary = "continue a text",
-    .examples =
-        "  infer-run generate smol.gguf -p 'Once upon a time' --max-tokens 100\n"
-        "  infer-run generate smol.gguf -p - --temp 0.8 --top-p 0.9 --seed 7 < prompt.txt\n",
+    .examples = "  infer-run generate smol.gguf -p 'Once upon a time' --max-tokens 100\n"
+                "  infer-run generate smol.gguf -p - --temp 0.8 --top-p 0.9 --seed 7 < prompt.txt\n"
+                "  infer-run generate smol.gguf -p - --prefix-cache prefixes -v < prompt.txt\n",
     .synopsis = "MODEL -p TEXT [options]",
     .args_help = MODEL_HELP,
     .min_args = 1,

@@ -20,6 +20,9 @@ typedef struct settings {
     bool lookup, force;
     const char *output;
     int64_t n_parallel;
+    const char *prefix_dir;
+    uint64_t prefix_bytes, prefix_memory;
+    bool prefix_strict;
     opt_batch_result batch;
     const char *draft, *chat_template, *system;
     cli_list stops;
@@ -97,6 +100,18 @@ typedef struct settings {
         0, 0),                                                                                     \
         ROW("draft", 0, CLI_TEXT, "MODEL", "guess with a smaller model of the same tokenizer",     \
             draft, NULL, 0, 0)
+#define PREFIX_ROWS                                                                                \
+    ROW("prefix-cache", 0, CLI_PATH, "DIR",                                                        \
+        "keep what was read, so that a text with the same beginning starts sooner", prefix_dir,    \
+        NULL, 0, 0),                                                                               \
+        ROW("prefix-cache-size", 0, CLI_BYTES, "SIZE",                                             \
+            "files in DIR at most, oldest use goes first (default 1G)", prefix_bytes, NULL, 0, 0), \
+        ROW("prefix-memory", 0, CLI_BYTES, "SIZE",                                                 \
+            "the same in memory, for the texts of one run (default: none; batch: 64M)",            \
+            prefix_memory, NULL, 0, 0),                                                            \
+        ROW("prefix-strict", 0, CLI_FLAG, NULL,                                                    \
+            "a cache that cannot be read or written is an error, not a warning", prefix_strict,    \
+            NULL, 0, 0)
 #define HEADING(text)                                                                              \
     { NULL, 0, CLI_FLAG, NULL, text, 0, NULL, 0, 0 }
 
@@ -128,6 +143,8 @@ opt_status run_fill_sampling(cli_job *job, settings *s, opt_sampling *o);
 opt_status run_fill_speculation(cli_job *job, settings *s, opt_speculation *o);
 /** The line about speed that -v adds. */
 void run_print_speed(const cli_job *job, const opt_generate_result *g);
+/** What the prefix cache did goes into the report, and with -v to standard error. */
+void run_report_prefix(cli_job *job, const settings *s);
 
 /** The commands, each with its table of options. */
 extern const cli_command run_generate_command, run_chat_command, run_batch_command,

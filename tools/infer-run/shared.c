@@ -36,7 +36,12 @@ void run_cleanup(cli_job *job, void *user) {
 }
 
 opt_status run_open(cli_job *job, settings *s, int i, int64_t n_ctx) {
-    const opt_runner_options o = {.exact = s->compute == 1, .n_ctx = n_ctx};
+    const opt_runner_options o = {.exact = s->compute == 1,
+                                  .n_ctx = n_ctx,
+                                  .prefix = {.dir = s->prefix_dir,
+                                             .dir_bytes = s->prefix_bytes,
+                                             .memory_bytes = s->prefix_memory,
+                                             .strict = s->prefix_strict}};
     return opt_runner_open(job->ctx, job->args[i], &o, &s->runners[i]);
 }
 
@@ -162,6 +167,21 @@ opt_status run_fill_speculation(cli_job *job, settings *s, opt_speculation *o) {
     const opt_status st = opt_runner_open(job->ctx, s->draft, &options, &s->draft_runner);
     o->draft = s->draft_runner;
     return st;
+}
+
+void run_report_prefix(cli_job *job, const settings *s) {
+    const opt_prefix_counts *c =
+        s->runners[0] != NULL ? opt_runner_prefix_counts(s->runners[0]) : NULL;
+    job->report.prefix = c;
+    if (c == NULL || job->common->verbose == 0 || job->common->quiet > 0) {
+        return;
+    }
+    fprintf(stderr,
+            "%s: prefix cache: %lld tokens were there (%.1f ms), %lld entries written, %lld "
+            "removed (%.1f ms), %lld damaged, %lld could not be written\n",
+            job->tool->name, (long long)c->n_loaded, 1e3 * c->load_seconds, (long long)c->n_saved,
+            (long long)c->n_removed, 1e3 * c->save_seconds, (long long)c->n_bad,
+            (long long)c->n_unsaved);
 }
 
 void run_print_speed(const cli_job *job, const opt_generate_result *g) {
