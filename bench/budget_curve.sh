@@ -13,10 +13,10 @@
 # --options    for our quantize, such as "--transform awq"
 # --only       which of the peer's mixtures (default: all of "Q5_K_M:q5_0 Q4_K_M:q5_0 Q3_K_M:q5_0 IQ3_S:iq4_nl")
 set -euo pipefail
-cd "$(dirname "$0")"
-source ./common.sh
+here=$(cd "$(dirname "$0")" && pwd)
+source "$here/common.sh"
 
-lathe=../build peer= model= peer_gguf= text= windows=40 samples=128 threads=2 work= extra= options=
+lathe=$here/../build peer= model= peer_gguf= text= windows=40 samples=128 threads=2 work= extra= options=
 mixtures="Q5_K_M:q5_0 Q4_K_M:q5_0 Q3_K_M:q5_0 IQ3_S:iq4_nl"
 calib=()
 while [ $# -gt 0 ]; do

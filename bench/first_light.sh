@@ -9,10 +9,10 @@
 # --peer       folder with llama-quantize, llama-bench and llama-perplexity
 # --stock-dir  quantized GGUF files written by the peer, for the "stock" part
 set -euo pipefail
-cd "$(dirname "$0")"
-source ./common.sh
+here=$(cd "$(dirname "$0")" && pwd)
+source "$here/common.sh"
 
-lathe=../build threads=2 runs=5 only= stock_dir= peer= model= peer_gguf= text=
+lathe=$here/../build threads=2 runs=5 only= stock_dir= peer= model= peer_gguf= text=
 while [ $# -gt 0 ]; do
     case $1 in
     --lathe) lathe=$2 ;; --peer) peer=$2 ;; --model) model=$2 ;; --peer-gguf) peer_gguf=$2 ;; --text) text=$2 ;;

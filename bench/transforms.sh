@@ -10,10 +10,10 @@
 #
 # --keep DIR remembers the float model's logits and finished lines, so that a list can be continued.
 set -euo pipefail
-cd "$(dirname "$0")"
-source ./common.sh
+here=$(cd "$(dirname "$0")" && pwd)
+source "$here/common.sh"
 
-lathe=../build peer='' model='' text='' head=1650000 samples=16 windows=8 ctx=512 threads=2 keep=''
+lathe=$here/../build peer='' model='' text='' head=1650000 samples=16 windows=8 ctx=512 threads=2 keep=''
 formats='int4_g64 int3_g64' methods='rtn gptq'
 transforms='none awq smoothquant clip rotate-heads rotate:untie=1 bias-correction awq,clip rotate-heads,awq awq,bias-correction'
 while [ $# -gt 0 ]; do

@@ -3,8 +3,9 @@
  * With w' the rounded weights, the error e = w - w' is split into a sparse part, found by the
  * generalised soft threshold of the l_p norm (p < 1), and a rest whose mean the offset takes up;
  * the two steps alternate, and what had the least mean |e| is kept. Differences to the paper: it
- * begins with the format's own fit and not with the range of the block, and the threshold counts in
- * steps of the grid and not in units of the weights, so that scaling the weights changes nothing.
+ * begins with the format's own fit and not with the range of the block, the threshold counts in
+ * steps of the grid and not in units of the weights, so that scaling the weights changes nothing,
+ * and all means are weighted by the importance of the columns where it is known.
  */
 #include <math.h>
 #include <string.h>
@@ -23,52 +24,51 @@ static size_t scratch_bytes(const opt_format *f, int64_t n_rows, int64_t n_cols)
     return (size_t)f->block_elems * (sizeof(int32_t) + sizeof(float));
 }
 
-static void round_block(const opt_format *f, const void *params, const float *w, int64_t n,
-                        int32_t *codes, float *values) {
-    for (int64_t i = 0; i < n; i++) {
-        f->grid->round(f, params, i, &w[i], &codes[i], &values[i]);
+/* Some columns of a row. */
+typedef struct part {
+    const float *w, *importance; /* [n]; importance NULL: all the same */
+    int64_t first, n;            /* columns of the block */
+    int32_t *codes;              /* [n] */
+    float *values;               /* [n] */
+} part;
+
+/* Mean over a part, weighted by importance, of |e|, of its square, or of its rest. */
+typedef enum measure { MEAN_SIZE, MEAN_SQUARE, MEAN_REST } measure;
+
+/* e less its sparse part: shrink(e) = sign(e) max(|e| - |e|^(p - 1) / beta, 0), e in steps. */
+static double rest(double e, double beta) {
+    const double size = fabs(e);
+    const double kept = size > 0.0 ? size - pow(size, NORM - 1.0) / beta : 0.0;
+    return e - copysign(kept > 0.0 ? kept : 0.0, e);
+}
+
+static double mean(const part *p, measure what, double step, double beta) {
+    double sum = 0.0, weights = 0.0;
+    for (int64_t i = 0; i < p->n; i++) {
+        const double e = ((double)p->w[i] - (double)p->values[i]) / step;
+        const double weight = p->importance != NULL ? (double)p->importance[i] : 1.0;
+        sum += weight * (what == MEAN_SIZE ? fabs(e) : what == MEAN_SQUARE ? e * e : rest(e, beta));
+        weights += weight;
+    }
+    return weights > 0.0 ? sum / weights * step : 0.0;
+}
+
+static void round_part(const opt_format *f, const void *params, const part *p) {
+    for (int64_t i = 0; i < p->n; i++) {
+        f->grid->round(f, params, p->first + i, &p->w[i], &p->codes[i], &p->values[i]);
     }
 }
 
-static double mean_error(const float *w, const float *values, int64_t n) {
-    double sum = 0.0;
-    for (int64_t i = 0; i < n; i++) {
-        sum += fabs((double)w[i] - (double)values[i]);
-    }
-    return sum / (double)n;
-}
-
-/* Mean of e less its sparse part: shrink(e) = sign(e) max(|e| - |e|^(p - 1) / beta, 0), e in
- * steps. */
-static double rest(const float *w, const float *values, int64_t n, double step, double beta) {
-    double sum = 0.0;
-    for (int64_t i = 0; i < n; i++) {
-        const double e = ((double)w[i] - (double)values[i]) / step;
-        const double size = fabs(e);
-        const double kept = size > 0.0 ? size - pow(size, NORM - 1.0) / beta : 0.0;
-        sum += e - copysign(kept > 0.0 ? kept : 0.0, e);
-    }
-    return sum / (double)n * step;
-}
-
-/* Moves the offset of one part; params is changed where that lowers the mean error. */
-static void fit_part(const opt_format *f, const float *w, int64_t part, int64_t i0, int64_t n,
-                     uint8_t *params, int32_t *codes, float *values) {
+/* Moves the offset of part `index`; params is changed where that lowers the mean error. */
+static void fit_part(const opt_format *f, int64_t index, const part *p, uint8_t *params) {
     _Alignas(16) uint8_t now[OPT_GRID_PARAMS_MAX], moved[OPT_GRID_PARAMS_MAX];
-    double squares = 0.0, beta = BETA, best = mean_error(w + i0, values + i0, n);
-    for (int64_t i = i0; i < i0 + n; i++) {
-        const double e = (double)w[i] - (double)values[i];
-        squares += e * e;
-    }
-    const double step = sqrt(12.0 * squares / (double)n); /* of errors that are spread evenly */
+    double beta = BETA, best = mean(p, MEAN_SIZE, 1.0, BETA);
+    const double step = sqrt(12.0 * mean(p, MEAN_SQUARE, 1.0, BETA)); /* errors spread evenly */
     memcpy(now, params, f->grid->params_bytes);
     for (int r = 0; r < ROUNDS && step > 0.0; r++, beta *= KAPPA) {
-        const double shift = rest(w + i0, values + i0, n, step, beta);
-        f->grid->move(f, now, part, 1.0F, (float)shift, moved);
-        for (int64_t i = i0; i < i0 + n; i++) {
-            f->grid->round(f, moved, i, &w[i], &codes[i], &values[i]);
-        }
-        const double e = mean_error(w + i0, values + i0, n);
+        f->grid->move(f, now, index, 1.0F, (float)mean(p, MEAN_REST, step, beta), moved);
+        round_part(f, moved, p);
+        const double e = mean(p, MEAN_SIZE, 1.0, BETA);
         if (!(e < best)) {
             break;
         }
@@ -82,13 +82,17 @@ static void solve_block(const opt_quant_job *job, const float *w, const float *i
                         int64_t n, int32_t *codes, float *values, uint8_t *dst) {
     const opt_format *f = job->format;
     _Alignas(16) uint8_t params[OPT_GRID_PARAMS_MAX];
-    const int64_t part = opt_format_part_elems(f);
+    const int64_t size = opt_format_part_elems(f);
+    const part block = {w, importance, 0, n, codes, values};
     f->grid->fit(f, w, importance, n, params);
-    round_block(f, params, w, n, codes, values);
-    for (int64_t i0 = 0; i0 < n; i0 += part) {
-        fit_part(f, w, i0 / part, i0, opt_min_i64(part, n - i0), params, codes, values);
+    round_part(f, params, &block);
+    for (int64_t i0 = 0; i0 < n; i0 += size) {
+        const part p = {w + i0,     importance != NULL ? importance + i0 : NULL,
+                        i0,         opt_min_i64(size, n - i0),
+                        codes + i0, values + i0};
+        fit_part(f, i0 / size, &p, params);
     }
-    round_block(f, params, w, n, codes, values);
+    round_part(f, params, &block);
     f->grid->emit(f, params, codes, n, dst);
 }
 
@@ -112,9 +116,10 @@ static const opt_method_param no_params[] = {{NULL, NULL, 0, 0, 0}};
 
 const opt_quant_method opt_quant_hqq = {
     .name = "hqq",
-    .help = "half-quadratic fit of the offsets, for formats that have them; no calibration text",
+    .help = "half-quadratic fit of the offsets, for formats that have them; calibration text may "
+            "weigh it",
     .params = no_params,
-    .needs = OPT_NEEDS_ZERO_POINT,
+    .needs = OPT_NEEDS_ZERO_POINT | OPT_USES_HESSIAN,
     .scratch_bytes = scratch_bytes,
     .solve = solve,
 };
