@@ -139,7 +139,7 @@ static void print_presets(void) {
 static void notes(void) {
     printf("\nTransforms of the float weights, in this order, with their defaults:\n  ");
     print_transforms();
-    printf("\nPresets: sizes (they need --calib), then the mixtures of llama.cpp:\n  ");
+    printf("\nPresets: recipes (they need --calib), then the mixtures of llama.cpp:\n  ");
     print_presets();
     printf("\nFormats (bits per weight); nf4 and what follows is our own, for any width:\n  ");
     print_formats();

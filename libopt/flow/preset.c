@@ -51,28 +51,38 @@ static const opt_preset_rule iq4_rules[] = {
     END,
 };
 
+static const char *const smoothquant = "smoothquant";
+
+#define SIZE(name, text, bits)                                                                     \
+    { name, text, bits, NULL, NULL, NULL, NULL }
+#define MIXTURE(name, format, rules)                                                               \
+    { name, NULL, 0, format, rules, "q6_k", NULL }
+
 static const opt_preset rows[] = {
-    {"tiny", "about 3 bits per weight", 3.0, NULL, NULL},
-    {"small", "about 4", 4.0, NULL, NULL},
-    {"balanced", "about 4.9", 4.9, NULL, NULL},
-    {"high", "about 6.6", 6.6, NULL, NULL},
-    {"lossless", "every weight as it is", 0, NULL, NULL},
-    {"q2_k", NULL, 0, "q2_k", q2_k_rules},
-    {"q3_k_s", NULL, 0, "q3_k", no_rules},
-    {"q3_k_m", NULL, 0, "q3_k", q3_k_m_rules},
-    {"q3_k_l", NULL, 0, "q3_k", q3_k_l_rules},
-    {"q4_k_s", NULL, 0, "q4_k", q4_k_s_rules},
-    {"q4_k_m", NULL, 0, "q4_k", medium_rules},
-    {"q5_k_s", NULL, 0, "q5_k", no_rules},
-    {"q5_k_m", NULL, 0, "q5_k", medium_rules},
-    {"q6_k", NULL, 0, "q6_k", no_rules},
-    {"iq4_nl", NULL, 0, "iq4_nl", iq4_rules},
-    {"iq4_xs", NULL, 0, "iq4_xs", iq4_rules},
+    SIZE("tiny", "about 3 bits per weight", 3.0),
+    SIZE("small", "about 4", 4.0),
+    SIZE("balanced", "about 4.9", 4.9),
+    SIZE("high", "about 6.6", 6.6),
+    SIZE("lossless", "every weight as it is", 0),
+    /* Dettmers et al. 2022 and Xiao et al. 2022: every product in 8-bit integers. Activations get a
+     * scale for every token and group of 32 columns when they are computed (exec). */
+    {"w8a8", "and 8-bit activations", 0, "q8_0", no_rules, "q8_0", &smoothquant},
+    MIXTURE("q2_k", "q2_k", q2_k_rules),
+    MIXTURE("q3_k_s", "q3_k", no_rules),
+    MIXTURE("q3_k_m", "q3_k", q3_k_m_rules),
+    MIXTURE("q3_k_l", "q3_k", q3_k_l_rules),
+    MIXTURE("q4_k_s", "q4_k", q4_k_s_rules),
+    MIXTURE("q4_k_m", "q4_k", medium_rules),
+    MIXTURE("q5_k_s", "q5_k", no_rules),
+    MIXTURE("q5_k_m", "q5_k", medium_rules),
+    MIXTURE("q6_k", "q6_k", no_rules),
+    MIXTURE("iq4_nl", "iq4_nl", iq4_rules),
+    MIXTURE("iq4_xs", "iq4_xs", iq4_rules),
 };
 
 const opt_preset *const opt_presets[] = {
-    &rows[0], &rows[1],  &rows[2],  &rows[3],  &rows[4],  &rows[5],  &rows[6],  &rows[7], &rows[8],
-    &rows[9], &rows[10], &rows[11], &rows[12], &rows[13], &rows[14], &rows[15], NULL,
+    &rows[0], &rows[1],  &rows[2],  &rows[3],  &rows[4],  &rows[5],  &rows[6],  &rows[7],  &rows[8],
+    &rows[9], &rows[10], &rows[11], &rows[12], &rows[13], &rows[14], &rows[15], &rows[16], NULL,
 };
 
 const opt_preset *opt_preset_by_name(const char *name) {
@@ -117,8 +127,13 @@ opt_status opt_preset_read(opt_ctx *ctx, opt_quantize_options *o, const opt_pres
     OPT_REQUIRE(o->format == NULL && !opt_budget_wanted(o), ctx, OPT_ERR_USAGE, "--preset",
                 "goes without --format and without a target");
     o->target_bpw = p->target_bpw;
-    OPT_REQUIRE(p->target_bpw == 0 || o->n_calib > 0 || o->measurements != NULL || o->dry_run, ctx,
-                OPT_ERR_USAGE, "--preset",
+    if (p->transforms != NULL && o->n_transforms == 0) {
+        o->transforms = p->transforms;
+        o->n_transforms = 1;
+    }
+    OPT_REQUIRE((p->target_bpw == 0 && p->transforms == NULL) || o->n_calib > 0 ||
+                    o->measurements != NULL || o->dry_run,
+                ctx, OPT_ERR_USAGE, "--preset",
                 "%s needs calibration text (--calib FILE); without text there are the mixtures, "
                 "such as q4_k_m",
                 p->name);
@@ -156,7 +171,7 @@ static const char *replacement(const opt_format *f) {
 /** What the mixture wants, whatever the width. */
 static const char *wanted_name(const opt_preset *preset, const opt_model *m, const opt_weight *w) {
     if (w->role == OPT_ROLE_HEAD || w->tied) {
-        return "q6_k";
+        return preset->head;
     }
     const int64_t n_kv = m->hp.n_heads_kv > 0 ? m->hp.n_heads_kv : 1;
     const bool shared = m->hp.n_heads / n_kv >= 4;

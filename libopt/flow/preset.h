@@ -1,7 +1,7 @@
 /**
  * Presets: named recipes for people who do not want to choose. Size classes are a target and leave
- * the formats to the budget (flow/budget.h); mixtures give every kind of matrix the format that
- * llama.cpp's file type of that name gives it.
+ * the formats to the budget (flow/budget.h); w8a8 is one format with a transform; mixtures give
+ * every kind of matrix the format that llama.cpp's file type of that name gives it.
  */
 #ifndef OPT_FLOW_PRESET_H
 #define OPT_FLOW_PRESET_H
@@ -30,9 +30,11 @@ typedef struct opt_preset_rule {
 /** One row. */
 typedef struct opt_preset {
     const char *name, *help;
-    double target_bpw;            /* a size class; 0: not */
-    const char *format;           /* a mixture: of most matrices; NULL: every tensor is copied */
-    const opt_preset_rule *rules; /* [..] of a mixture */
+    double target_bpw;             /* a size class; 0: not */
+    const char *format;            /* a mixture: of most matrices; NULL: every tensor is copied */
+    const opt_preset_rule *rules;  /* [..] of a mixture */
+    const char *head;              /* of a mixture: format of the head, or of a tied embedding */
+    const char *const *transforms; /* [1], unless the caller names others; NULL: none */
 } opt_preset;
 
 /** The rows, terminated by NULL. */
@@ -42,7 +44,8 @@ extern const opt_preset *const opt_presets[];
 const opt_preset *opt_preset_by_name(const char *name);
 
 /** Looks o->preset up (NULL: *out is NULL) and puts its target into the options. Errors: USAGE for
- * an unknown name, beside a format or a target, and for a size class without calibration text. */
+ * an unknown name, beside a format or a target, and without the calibration text
+ * that it needs. */
 OPT_MUST_USE opt_status opt_preset_read(opt_ctx *ctx, opt_quantize_options *o,
                                         const opt_preset **out);
 

@@ -44,6 +44,16 @@ check "solved with text" grep -q '"method": "gptq"' calibrated.json
 check "in the same formats" test "$(number plain.json bits_per_weight)" = "$(number calibrated.json bits_per_weight)"
 check "the file says so" test "$(infer-run inspect calibrated.gguf | grep -c 'lathe.quantize.format *q4_k_m')" = 1
 
+# Eight bits for weights and activations.
+expect 0 text -o w8a8.gguf --preset w8a8 --json=r.json
+check "one format" test "$(format_of r.json blk.0.attn_q.weight) $(format_of r.json token_embd.weight)" = "q8_0 q8_0"
+check "smoothed" grep -q '"transform": "smoothquant"' r.json
+check "and solved" grep -q '"method": "gptq"' r.json
+expect 0 text -o other.gguf --preset w8a8 -t awq --json=r.json -q
+check "or what is asked for" test "$(grep -c '"transform": "smoothquant"' r.json) $(grep -c '"transform": "awq"' r.json)" = "0 20"
+expect 2 q -o x.gguf --preset w8a8
+check "it needs text" grep -q 'w8a8 needs calibration text' err
+
 # What is refused.
 expect 2 q -o x.gguf --preset q4_k_n
 check "an unknown preset" grep -q "unknown preset 'q4_k_n'; did you mean 'q4_k_" err
