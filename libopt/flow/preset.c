@@ -63,7 +63,7 @@ static const opt_preset rows[] = {
     SIZE("small", "about 4", 4.0),
     SIZE("balanced", "about 4.9", 4.9),
     SIZE("high", "about 6.6", 6.6),
-    SIZE("lossless", "every weight as it is", 0),
+    SIZE("lossless", "as it is", 0),
     /* Dettmers et al. 2022 and Xiao et al. 2022: every product in 8-bit integers. Activations get a
      * scale for every token and group of 32 columns when they are computed (exec). */
     {"w8a8", "and 8-bit activations", 0, "q8_0", no_rules, "q8_0", &smoothquant},
