@@ -340,13 +340,13 @@ const char *opt_instruction_set(opt_ctx *ctx) {
 static void put_prefix(opt_jsonw *w, const opt_prefix_counts *c) {
     opt_jsonw_key(w, "prefix_cache");
     opt_jsonw_begin_object(w);
-    put_i64(w, "loaded_tokens", c->n_loaded);
-    put_i64(w, "saved_entries", c->n_saved);
-    put_i64(w, "removed_entries", c->n_removed);
-    put_i64(w, "damaged_entries", c->n_bad);
-    put_i64(w, "unsaved_entries", c->n_unsaved);
-    put_f64(w, "load_seconds", c->load_seconds);
-    put_f64(w, "save_seconds", c->save_seconds);
+    opt_jsonw_put_i64(w, "loaded_tokens", c->n_loaded);
+    opt_jsonw_put_i64(w, "saved_entries", c->n_saved);
+    opt_jsonw_put_i64(w, "removed_entries", c->n_removed);
+    opt_jsonw_put_i64(w, "damaged_entries", c->n_bad);
+    opt_jsonw_put_i64(w, "unsaved_entries", c->n_unsaved);
+    opt_jsonw_put_f64(w, "load_seconds", c->load_seconds);
+    opt_jsonw_put_f64(w, "save_seconds", c->save_seconds);
     opt_jsonw_end_object(w);
 }
 
