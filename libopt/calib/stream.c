@@ -4,7 +4,20 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/pool.h"
 #include "base/spill.h"
+
+enum { HELD_TILE = 16 }; /* tokens that are packed together */
+
+/* The second output that is held between two steps. */
+typedef struct held {
+    int64_t width;    /* at most; 0: none is */
+    size_t row_bytes; /* of a token as it is held */
+    float *rows;      /* [n_ctx, width] of the window that runs */
+    uint8_t *packed;  /* [n_windows, n_ctx, row_bytes]; of one window where the rest is in a file */
+    opt_spill *spill; /* NULL: all in memory */
+    opt_feed feed;
+} held;
 
 struct opt_stream {
     opt_ctx *ctx;
@@ -15,7 +28,8 @@ struct opt_stream {
     opt_spill *spill; /* NULL: all in memory */
     opt_feed feed;
     opt_compute compute;
-    const char *step; /* for progress */
+    const char *dir; /* where spills are; NULL: nothing is spilled */
+    held held;
 };
 
 /* What the hook of opt_stream_collect needs. */
@@ -57,6 +71,7 @@ opt_status opt_stream_new(opt_ctx *ctx, const opt_model *model, const opt_corpus
     s->model = model;
     s->corpus = corpus;
     s->compute = OPT_COMPUTE_EXACT;
+    s->dir = spill;
     const int embedding = opt_model_unit_end(model, -1);
     OPT_REQUIRE(embedding >= 0, ctx, OPT_ERR_UNSUPPORTED, model->name,
                 "nothing comes before its first block: it cannot be calibrated block by block");
@@ -81,7 +96,10 @@ done:
 void opt_stream_free(opt_stream *s) {
     if (s != NULL) {
         opt_spill_free(s->spill);
+        opt_spill_free(s->held.spill);
         opt_free(s->ctx, s->rows);
+        opt_free(s->ctx, s->held.rows);
+        opt_free(s->ctx, s->held.packed);
         opt_free(s->ctx, s);
     }
 }
@@ -238,6 +256,254 @@ opt_status opt_stream_collect(opt_stream *s, int unit, const bool *wanted, opt_g
 opt_status opt_stream_collect_advance(opt_stream *s, int unit, const bool *wanted,
                                       opt_gram *grams) {
     return collect(s, unit, -1, true, wanted, grams);
+}
+
+/* ---- steps of a unit ---- */
+
+static int64_t held_padded(int64_t width) {
+    return opt_ceil_div(width, OPT_I16_GROUP) * OPT_I16_GROUP;
+}
+
+static size_t held_row_bytes(int64_t width, opt_compute compute) {
+    const size_t n = (size_t)held_padded(width);
+    return compute == OPT_COMPUTE_EXACT ? (size_t)width * sizeof(float)
+                                        : n * sizeof(int16_t) + n / OPT_I16_GROUP * sizeof(float);
+}
+
+opt_status opt_stream_reserve(opt_stream *s, int64_t width) {
+    opt_status st = OPT_OK;
+    held *h = &s->held;
+    const int64_t n_ctx = s->corpus->n_ctx, n_windows = s->corpus->n_windows;
+    if (width <= 0) {
+        return OPT_OK;
+    }
+    h->width = width;
+    h->row_bytes = held_row_bytes(width, s->compute);
+    const int64_t dims[] = {n_windows, n_ctx, (int64_t)h->row_bytes};
+    int64_t bytes = 0;
+    OPT_REQUIRE(opt_mul_dims(dims, 3, &bytes), s->ctx, OPT_ERR_MEMORY, s->model->name,
+                "the activations of %" PRId64 " windows do not fit in the address space",
+                n_windows);
+    if (s->dir != NULL) {
+        OPT_TRY(opt_spill_new(s->ctx, s->dir, (uint64_t)bytes, &h->spill));
+        bytes = n_ctx * (int64_t)h->row_bytes;
+    }
+    OPT_TRY_PTR(h->packed = opt_alloc(s->ctx, (size_t)bytes));
+    OPT_TRY_PTR(h->rows = opt_alloc_array(s->ctx, (size_t)(n_ctx * width), sizeof *h->rows));
+done:
+    return st;
+}
+
+uint64_t opt_stream_reserve_bytes(int64_t width, int64_t n_windows, int64_t n_ctx,
+                                  opt_compute compute, bool spills) {
+    const uint64_t windows = spills ? 1 : (uint64_t)n_windows;
+    return width <= 0 ? 0
+                      : (uint64_t)n_ctx * (windows * held_row_bytes(width, compute) +
+                                           (uint64_t)width * sizeof(float));
+}
+
+/* Rows on their way to or from where they are held. */
+typedef struct held_job {
+    const opt_stream *s;
+    const opt_kern *kern;
+    const float *from; /* packing: [n_ctx, width] */
+    uint8_t *packed;   /* of the window */
+    int64_t width;
+} held_job;
+
+static opt_status pack_held(void *user, int64_t tile, int worker) {
+    const held_job *job = user;
+    const int64_t padded = held_padded(job->width);
+    const int64_t end = opt_min_i64(job->s->corpus->n_ctx, (tile + 1) * HELD_TILE);
+    (void)worker;
+    for (int64_t t = tile * HELD_TILE; t < end; t++) {
+        uint8_t *to = job->packed + (size_t)t * job->s->held.row_bytes;
+        const float *x = job->from + t * job->width;
+        if (job->s->compute == OPT_COMPUTE_EXACT) {
+            memcpy(to, x, (size_t)job->width * sizeof *x);
+        } else {
+            int32_t *pairs = (int32_t *)(void *)to;
+            job->kern->quantize_i16(x, job->width, padded, pairs,
+                                    (float *)(void *)(pairs + padded / 2));
+        }
+    }
+    return OPT_OK;
+}
+
+static opt_status unpack_held(void *user, int64_t tile, int worker) {
+    const held_job *job = user;
+    const int64_t padded = held_padded(job->width);
+    const int64_t end = opt_min_i64(job->s->corpus->n_ctx, (tile + 1) * HELD_TILE);
+    (void)worker;
+    for (int64_t t = tile * HELD_TILE; t < end; t++) {
+        const uint8_t *from = job->packed + (size_t)t * job->s->held.row_bytes;
+        float *x = job->s->held.rows + t * job->width;
+        if (job->s->compute == OPT_COMPUTE_EXACT) {
+            memcpy(x, from, (size_t)job->width * sizeof *x);
+            continue;
+        }
+        const int16_t *q = (const int16_t *)(const void *)from;
+        const float *scale = (const float *)(const void *)(q + padded);
+        for (int64_t i = 0; i < job->width; i++) {
+            x[i] = scale[i / OPT_I16_GROUP] * (float)q[i];
+        }
+    }
+    return OPT_OK;
+}
+
+/* The window's place in memory; what is in the file stays there. */
+static uint8_t *held_window(const opt_stream *s, int64_t w) {
+    const held *h = &s->held;
+    return h->packed + (h->spill == NULL ? (size_t)(w * s->corpus->n_ctx) * h->row_bytes : 0);
+}
+
+static opt_status move_held(opt_stream *s, int64_t w, const float *from, int64_t width) {
+    opt_status st = OPT_OK;
+    const held *h = &s->held;
+    const size_t bytes = (size_t)s->corpus->n_ctx * h->row_bytes;
+    const int64_t tiles = opt_ceil_div(s->corpus->n_ctx, HELD_TILE);
+    held_job job = {s, opt_kern_get(s->ctx), from, held_window(s, w), width};
+    OPT_TRY_PTR(job.kern);
+    if (from == NULL && h->spill != NULL) {
+        OPT_TRY(opt_spill_read(h->spill, (uint64_t)w * bytes, job.packed, bytes));
+    }
+    OPT_TRY(opt_parallel_for(s->ctx, tiles, from == NULL ? unpack_held : pack_held, &job));
+    if (from != NULL && h->spill != NULL) {
+        OPT_TRY(opt_spill_write(h->spill, (uint64_t)w * bytes, job.packed, bytes));
+    }
+done:
+    return st;
+}
+
+/* One step over all windows. */
+typedef struct step_run {
+    opt_stream *s;
+    const opt_step_cut *cut;
+    const opt_kern *kern;
+    opt_gram *gram; /* or NULL */
+    opt_gram_scratch scratch;
+    int64_t window;
+    float *rows; /* of the window between units */
+} step_run;
+
+/* An output inside the step that is held behind it. */
+static opt_status catch_held(void *user, const opt_node *node, const float *x, int64_t n_tokens,
+                             int64_t width, int64_t pos0) {
+    const step_run *r = user;
+    (void)node;
+    memcpy(r->rows + pos0 * width, x, (size_t)(n_tokens * width) * sizeof *x);
+    return OPT_OK;
+}
+
+/* The outputs of the step's last node, all rows at once. */
+static opt_status take_last(void *user, int64_t row0, int64_t n_rows, const float *rows) {
+    opt_status st = OPT_OK;
+    step_run *r = user;
+    const opt_stream *s = r->s;
+    const int64_t width = s->model->nodes[r->cut->last].width;
+    OPT_REQUIRE(row0 == 0 && n_rows == s->corpus->n_ctx, s->ctx, OPT_ERR_BUG,
+                s->model->nodes[r->cut->last].name, "its rows came in pieces");
+    if (r->gram != NULL) {
+        OPT_TRY(opt_gram_add(s->ctx, r->kern, r->gram, rows, n_rows, &r->scratch));
+    }
+    if (r->cut->after[0] == r->cut->last) {
+        memcpy(r->rows, rows, (size_t)(n_rows * width) * sizeof *rows);
+    }
+    if (r->cut->after[1] == r->cut->last) {
+        OPT_TRY(move_held(r->s, r->window, rows, width));
+    }
+done:
+    return st;
+}
+
+static opt_status open_step(opt_stream *s, const opt_step_cut *c, const opt_tensor *const *replaced,
+                            opt_model **cut, opt_session **session) {
+    opt_status st = OPT_OK;
+    const opt_session_options options = {.compute = s->compute,
+                                         .n_ctx = s->corpus->n_ctx,
+                                         .n_batch = s->corpus->n_ctx,
+                                         .n_logits = s->corpus->n_ctx};
+    const opt_feed **feeds = opt_alloc_zero(s->ctx, (size_t)s->model->n_nodes * sizeof *feeds);
+    OPT_TRY_PTR(feeds);
+    feeds[c->before[0]] = &s->feed;
+    if (c->before[1] != OPT_NO_NODE) {
+        feeds[c->before[1]] = &s->held.feed;
+    }
+    OPT_TRY(opt_model_cut_part(s->ctx, s->model, c->unit, c->first, c->last, replaced, feeds, cut));
+    OPT_TRY(opt_session_new(s->ctx, *cut, &options, session));
+done:
+    opt_free(s->ctx, (void *)feeds);
+    return st;
+}
+
+static opt_status run_step(step_run *r, opt_session *session) {
+    opt_status st = OPT_OK;
+    opt_stream *s = r->s;
+    const int64_t n_ctx = s->corpus->n_ctx;
+    const int beside = r->cut->before[1];
+    const bool stores = r->cut->after[0] != r->cut->before[0];
+    for (r->window = 0; r->window < s->corpus->n_windows; r->window++) {
+        OPT_TRY(load_window(s, r->window, &r->rows));
+        s->feed.rows = r->rows;
+        if (beside != OPT_NO_NODE) {
+            OPT_TRY(move_held(s, r->window, NULL, s->model->nodes[beside].width));
+            s->held.feed.rows = s->held.rows;
+        }
+        opt_session_truncate(session, 0);
+        OPT_TRY(opt_session_eval(session, s->corpus->tokens + r->window * n_ctx, n_ctx, 0,
+                                 take_last, r));
+        if (stores) {
+            OPT_TRY(store_window(s, r->window));
+        }
+    }
+done:
+    return st;
+}
+
+opt_status opt_stream_step(opt_stream *s, const opt_step_cut *cut,
+                           const opt_tensor *const *replaced, opt_gram *gram) {
+    opt_status st = OPT_OK;
+    opt_model *part = NULL;
+    opt_session *session = NULL;
+    const int64_t width = s->model->nodes[cut->last].width;
+    step_run r = {.s = s, .cut = cut, .gram = gram};
+    OPT_TRY_PTR(r.kern = opt_kern_get(s->ctx));
+    OPT_REQUIRE(cut->after[1] == OPT_NO_NODE || width <= s->held.width, s->ctx, OPT_ERR_BUG,
+                s->model->nodes[cut->last].name, "no room is reserved for its rows");
+    OPT_TRY(open_step(s, cut, replaced, &part, &session));
+    if (cut->catcher != OPT_NO_NODE) {
+        OPT_TRY(opt_session_capture(session, s->model->nodes[cut->catcher].name, catch_held, &r));
+    }
+    if (gram != NULL) {
+        OPT_TRY(opt_gram_new(s->ctx, width, gram));
+        OPT_TRY(opt_gram_scratch_new(s->ctx, width, s->corpus->n_ctx, &r.scratch));
+        r.scratch.block16 = s->compute != OPT_COMPUTE_EXACT;
+    }
+    OPT_TRY(run_step(&r, session));
+done:
+    opt_gram_scratch_free(s->ctx, &r.scratch);
+    opt_session_free(session);
+    opt_model_free(part);
+    return st;
+}
+
+opt_status opt_stream_step_bytes(opt_ctx *ctx, const opt_model *model, const opt_step_cut *cut,
+                                 int64_t n_ctx, opt_compute compute, uint64_t *out) {
+    opt_status st = OPT_OK;
+    opt_model *part = NULL;
+    opt_session *session = NULL;
+    const opt_corpus corpus = {.n_ctx = n_ctx};
+    opt_stream s = {.ctx = ctx, .model = model, .corpus = &corpus, .compute = compute};
+    const uint64_t before = opt_ctx_memory(ctx);
+    OPT_TRY(open_step(&s, cut, NULL, &part, &session));
+    *out = opt_ctx_memory(ctx) - before +
+           (cut->ends ? 0
+                      : opt_gram_scratch_bytes(model->nodes[cut->last].width, n_ctx,
+                                               opt_ctx_n_threads(ctx)));
+done:
+    opt_session_free(session);
+    opt_model_free(part);
+    return st;
 }
 
 opt_status opt_stream_window(opt_stream *s, int64_t window, const float **out) {

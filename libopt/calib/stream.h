@@ -7,6 +7,7 @@
 
 #include "calib/corpus.h"
 #include "calib/gram.h"
+#include "calib/steps.h"
 #include "exec/session.h"
 #include "model/cut.h"
 
@@ -46,12 +47,32 @@ OPT_MUST_USE opt_status opt_stream_collect(opt_stream *s, int unit, const bool *
 OPT_MUST_USE opt_status opt_stream_collect_advance(opt_stream *s, int unit, const bool *wanted,
                                                    opt_gram *grams);
 
+/** Reserves room for the second output that is held between steps (opt_steps_width): in 16-bit
+ * block integers, in f32 with OPT_COMPUTE_EXACT. Comes after opt_stream_set_compute, once. Errors:
+ * MEMORY; IO. */
+OPT_MUST_USE opt_status opt_stream_reserve(opt_stream *s, int64_t width);
+/**
+ * Runs a step of a unit over all windows, the steps of a unit in order; behind the last one the
+ * outputs of the unit have taken the place of its inputs. `gram`, if not NULL, becomes the Gram
+ * matrix of the outputs of the step's last node; it is zero-initialised by the caller, who frees
+ * it.
+ */
+OPT_MUST_USE opt_status opt_stream_step(opt_stream *s, const opt_step_cut *cut,
+                                        const opt_tensor *const *replaced, opt_gram *gram);
+
 /** Activations [n_ctx, width] of a window between the units; valid until another one is asked for
  * or the stream goes on. */
 OPT_MUST_USE opt_status opt_stream_window(opt_stream *s, int64_t window, const float **out);
 
 /** Bytes that a stream holds between runs: exactly. */
 uint64_t opt_stream_bytes(const opt_model *model, int64_t n_windows, int64_t n_ctx, bool spills);
+/** Bytes that opt_stream_reserve adds to them: exactly. */
+uint64_t opt_stream_reserve_bytes(int64_t width, int64_t n_windows, int64_t n_ctx,
+                                  opt_compute compute, bool spills);
+/** Bytes that a step takes, without the matrix. Builds the session and frees it again. */
+OPT_MUST_USE opt_status opt_stream_step_bytes(opt_ctx *ctx, const opt_model *model,
+                                              const opt_step_cut *cut, int64_t n_ctx,
+                                              opt_compute compute, uint64_t *out);
 /** Bytes that a run of a unit takes, whole or (wanted not NULL) for its matrices; without the
  * matrices themselves. Builds the session and frees it again. */
 OPT_MUST_USE opt_status opt_stream_run_bytes(opt_ctx *ctx, const opt_model *model, int unit,

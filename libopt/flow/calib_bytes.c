@@ -11,7 +11,9 @@ typedef struct forecast {
     const opt_plan *plan;
     const opt_calibration_options *options;
     int64_t n_windows;
-    bool *wanted; /* [n_weights] of the stage */
+    bool *wanted;     /* [n_weights] of the stage */
+    opt_steps *steps; /* [n_units] */
+    bool in_steps;
     uint64_t most;
 } forecast;
 
@@ -87,6 +89,27 @@ static void matrices(forecast *f, uint64_t held, uint64_t run) {
     at_once(f, held + hessians);
 }
 
+/* A block in steps: one matrix at a time. `held` is there all the while. */
+static opt_status steps(forecast *f, int unit, uint64_t held) {
+    opt_status st = OPT_OK;
+    const opt_model *m = f->plan->model;
+    for (int i = 0; i < f->steps[unit].n; i++) {
+        const opt_step_cut *c = &f->steps[unit].cuts[i];
+        uint64_t run = 0, kept = 0, scratch = 0;
+        OPT_TRY(opt_stream_step_bytes(f->plan->ctx, m, c, f->options->text.n_ctx,
+                                      f->options->compute, &run));
+        bool with_factor = false;
+        const int64_t width = c->ends ? 0 : read_width(f, c->last, &with_factor);
+        at_once(f, held + opt_gram_bytes(width) + run);
+        if (width > 0) {
+            opt_hessian_bytes(width, with_factor, &kept, &scratch);
+            at_once(f, held + opt_gram_bytes(width) + kept + scratch);
+        }
+    }
+done:
+    return st;
+}
+
 /* The float model before a tied embedding is solved. */
 static opt_status early(forecast *f, uint64_t held) {
     opt_status st = OPT_OK;
@@ -114,6 +137,14 @@ static opt_status stage(forecast *f, int stage, uint64_t rows, uint64_t kept_bef
     const bool fused = f->options->one_pass && stage >= 0 && stage < m->n_units;
     bool any = false;
     uint64_t run = 0;
+    if (f->in_steps && stage >= 0 && stage < m->n_units) {
+        const uint64_t now = mark(f, stage, &any);
+        if (stage == 0) {
+            OPT_TRY(opt_stream_run_bytes(f->plan->ctx, m, -1, NULL, n_ctx, compute, &run));
+            at_once(f, rows + kept_before + run);
+        }
+        return steps(f, stage, rows + (now > kept_before ? now : kept_before));
+    }
     if (stage >= 0) {
         OPT_TRY(opt_stream_run_bytes(f->plan->ctx, m, stage - 1, NULL, n_ctx, compute, &run));
         at_once(f, rows + kept_before + run);
@@ -158,9 +189,17 @@ opt_status opt_calibration_bytes(const opt_plan *plan, const opt_calibration_opt
     forecast f = {.plan = plan, .options = options};
     bool any;
     OPT_TRY_PTR(f.wanted = opt_alloc_zero(plan->ctx, (size_t)m->n_weights * sizeof *f.wanted));
+    OPT_TRY_PTR(f.steps = opt_alloc_zero(plan->ctx, (size_t)m->n_units * sizeof *f.steps));
     OPT_TRY(text(&f));
-    const uint64_t rows = opt_stream_bytes(m, f.n_windows, options->text.n_ctx, options->spills);
+    OPT_TRY(opt_calibration_plan_steps(plan, options, f.steps, &f.in_steps));
+    uint64_t rows = opt_stream_bytes(m, f.n_windows, options->text.n_ctx, options->spills);
     uint64_t kept = 0;
+    int64_t held = 0;
+    for (int unit = 0; f.in_steps && unit < m->n_units; unit++) {
+        held = opt_max_i64(held, opt_steps_width(m, &f.steps[unit]));
+    }
+    rows += opt_stream_reserve_bytes(held, f.n_windows, options->text.n_ctx, options->compute,
+                                     options->spills);
     for (int s = -1; s < 2 && s < m->n_units; s++) { /* blocks are alike */
         OPT_TRY(stage(&f, s, rows, kept));
         kept = mark(&f, s, &any);
@@ -171,6 +210,7 @@ opt_status opt_calibration_bytes(const opt_plan *plan, const opt_calibration_opt
     }
     *out = f.most;
 done:
+    opt_free(plan->ctx, f.steps);
     opt_free(plan->ctx, f.wanted);
     return st;
 }

@@ -32,6 +32,8 @@ struct opt_calibration {
     bool *wanted;                    /* [n_weights] of the stage: solved with a Hessian */
     bool *collected;                 /* [n_weights] of the stage: these, and what transforms want */
     opt_transforms *transforms;      /* NULL: none */
+    opt_steps *steps;                /* [n_units]; NULL: blocks run as a whole */
+    int next_step;                   /* of the unit stream_stage */
 };
 
 static int weight_index(const opt_plan *plan, const opt_plan_tensor *t) {
@@ -112,6 +114,13 @@ opt_status opt_calibration_new(opt_plan *plan, const opt_tokenizer *tokenizer,
     c->spills = options->spills;
     c->compute = options->compute;
     c->saves_statistics = options->saves_statistics;
+    OPT_TRY_PTR(c->steps = opt_alloc_zero(ctx, (size_t)plan->model->n_units * sizeof *c->steps));
+    bool in_steps = false;
+    OPT_TRY(opt_calibration_plan_steps(plan, options, c->steps, &in_steps));
+    if (!in_steps) {
+        opt_free(ctx, c->steps);
+        c->steps = NULL;
+    }
     *out = c;
     c = NULL;
 done:
@@ -155,6 +164,7 @@ void opt_calibration_free(opt_calibration *c) {
         opt_free(c->ctx, c->replaced);
         opt_free(c->ctx, c->wanted);
         opt_free(c->ctx, c->collected);
+        opt_free(c->ctx, c->steps);
         opt_free(c->ctx, c);
     }
 }
@@ -247,36 +257,94 @@ done:
     return st;
 }
 
-static opt_status make_hessians(opt_calibration *c) {
+/* The Hessian of what a node gives, from its Gram matrix, which goes. */
+static opt_status make_hessian(opt_calibration *c, int node) {
     opt_status st = OPT_OK;
     const opt_model *m = c->plan->model;
-    for (int node = 0; node < m->n_nodes; node++) {
-        opt_gram *g = &c->grams[node];
-        bool with_factor = false;
-        const char *name = m->nodes[node].name;
-        for (int i = 0; g->sum != NULL && i < m->n_weights; i++) {
-            if (c->wanted[i] && c->input_of[i] == node &&
-                (c->planned[i]->method->needs & OPT_NEEDS_HESSIAN) != 0) {
-                with_factor = true;
-            }
+    opt_gram *g = &c->grams[node];
+    bool with_factor = false, used = false;
+    for (int i = 0; i < m->n_weights; i++) {
+        if (c->wanted[i] && c->input_of[i] == node) {
+            used = true;
+            with_factor = with_factor || (c->planned[i]->method->needs & OPT_NEEDS_HESSIAN) != 0;
         }
-        bool used = false;
-        for (int i = 0; i < m->n_weights; i++) {
-            used = used || (c->wanted[i] && c->input_of[i] == node);
-        }
-        if (g->sum != NULL && used) {
-            OPT_TRY(widen(c, node, g));
-            OPT_TRY(opt_hessian_new(c->ctx, name, g->sum, g->n, g->n_tokens, with_factor,
-                                    &c->hessians[node]));
-        }
-        opt_gram_free(c->ctx, g);
     }
-    for (int64_t i = 0; i < c->plan->n; i++) {
+    if (used) {
+        OPT_TRY(widen(c, node, g));
+        OPT_TRY(opt_hessian_new(c->ctx, m->nodes[node].name, g->sum, g->n, g->n_tokens, with_factor,
+                                &c->hessians[node]));
+    }
+    opt_gram_free(c->ctx, g);
+    for (int64_t i = 0; used && i < c->plan->n; i++) {
         const opt_hessian *h = opt_calibration_hessian(c, i);
-        if (h != NULL) {
+        if (h == c->hessians[node]) {
             describe(c, &c->plan->tensors[i], h);
             OPT_TRY(save_statistics(c, &c->plan->tensors[i], h));
         }
+    }
+done:
+    return st;
+}
+
+static opt_status make_hessians(opt_calibration *c) {
+    opt_status st = OPT_OK;
+    for (int node = 0; node < c->plan->model->n_nodes; node++) {
+        if (c->grams[node].sum != NULL) {
+            OPT_TRY(make_hessian(c, node));
+        }
+    }
+done:
+    return st;
+}
+
+static bool in_block(const opt_calibration *c, int stage) {
+    return stage >= 0 && stage < c->plan->model->n_units;
+}
+
+/* The next step of the unit that the stream is in; `shows`: for the Hessian of what it shows. */
+static opt_status run_step(opt_calibration *c, bool shows) {
+    opt_status st = OPT_OK;
+    const opt_step_cut *cut = &c->steps[c->stream_stage].cuts[c->next_step];
+    const bool collects = shows && !cut->ends;
+    for (int i = 0; i < c->plan->model->n_nodes; i++) { /* everything was solved that needs them */
+        opt_hessian_free(c->hessians[i]);
+        c->hessians[i] = NULL;
+    }
+    OPT_TRY(opt_stream_step(c->stream, cut, c->replaced, collects ? &c->grams[cut->last] : NULL));
+    c->next_step++;
+    if (collects) {
+        OPT_TRY(make_hessian(c, cut->last));
+    }
+done:
+    return st;
+}
+
+/* What is left of the unit that the stream is in. */
+static opt_status finish_unit(opt_calibration *c) {
+    opt_status st = OPT_OK;
+    if (c->steps == NULL || !in_block(c, c->stream_stage)) {
+        return opt_stream_advance(c->stream, c->stream_stage, c->one_pass ? NULL : c->replaced);
+    }
+    while (c->next_step < c->steps[c->stream_stage].n) {
+        OPT_TRY(run_step(c, false));
+    }
+    c->next_step = 0;
+done:
+    return st;
+}
+
+bool opt_calibration_pending(const opt_calibration *c, int64_t i) {
+    const int w = weight_index(c->plan, &c->plan->tensors[i]);
+    return c->steps != NULL && !c->restored && in_block(c, c->stage) && c->wanted[w] &&
+           c->hessians[c->input_of[w]] == NULL;
+}
+
+opt_status opt_calibration_reach(opt_calibration *c, int64_t i) {
+    opt_status st = OPT_OK;
+    while (opt_calibration_pending(c, i)) {
+        OPT_REQUIRE(c->next_step + 1 < c->steps[c->stage].n, c->ctx, OPT_ERR_BUG,
+                    c->plan->tensors[i].weight->name, "its block has run past its input");
+        OPT_TRY(run_step(c, true));
     }
 done:
     return st;
@@ -287,8 +355,7 @@ static opt_status advance_to(opt_calibration *c, int stage) {
     opt_status st = OPT_OK;
     while (c->stream_stage < stage) {
         if (c->stream_stage >= -1) {
-            OPT_TRY(
-                opt_stream_advance(c->stream, c->stream_stage, c->one_pass ? NULL : c->replaced));
+            OPT_TRY(finish_unit(c));
         }
         c->stream_stage++;
     }
@@ -374,6 +441,9 @@ static opt_status collect(opt_calibration *c, int stage) {
         c->stream_stage = stage + 1;
         return opt_stream_collect_advance(c->stream, stage, c->collected, c->grams);
     }
+    if (c->steps != NULL && in_block(c, stage)) {
+        return OPT_OK; /* step by step, as tensors are reached */
+    }
     if (stage >= 0) {
         return opt_stream_collect(c->stream, stage, c->collected, c->grams);
     }
@@ -389,9 +459,12 @@ done:
 
 opt_status opt_calibration_begin(opt_calibration *c, const char *output, int sweeps, bool fresh) {
     opt_status st = OPT_OK;
+    int64_t held = 0;
     char options[128];
     (void)snprintf(options, sizeof options, "%d sweeps, %s, %s, %d steps of %d windows", sweeps,
-                   c->one_pass ? "one pass" : "block by block",
+                   c->one_pass        ? "one pass"
+                   : c->steps != NULL ? "step by step"
+                                      : "block by block",
                    c->compute == OPT_COMPUTE_I16    ? "i16"
                    : c->compute == OPT_COMPUTE_BF16 ? "bf16"
                                                     : "f32",
@@ -399,6 +472,10 @@ opt_status opt_calibration_begin(opt_calibration *c, const char *output, int swe
     OPT_TRY(opt_resume_open(c->plan, &c->corpus, options, output, fresh, &c->work));
     OPT_TRY(opt_stream_new(c->ctx, c->plan->model, &c->corpus, spill_dir(c), &c->stream));
     opt_stream_set_compute(c->stream, c->compute);
+    for (int unit = 0; c->steps != NULL && unit < c->plan->model->n_units; unit++) {
+        held = opt_max_i64(held, opt_steps_width(c->plan->model, &c->steps[unit]));
+    }
+    OPT_TRY(opt_stream_reserve(c->stream, held));
     /* What transforms did to vectors, and statistics, are not among what is saved. */
     c->saves = c->transforms == NULL && !c->saves_statistics;
 done:

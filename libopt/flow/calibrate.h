@@ -77,6 +77,21 @@ bool opt_calibration_take(const opt_calibration *c, int64_t i, int64_t row0, int
 /** Comes before the first tile of plan tensor i if it is late (opt_plan_tensor.late): what it
  * depends on has been kept. */
 OPT_MUST_USE opt_status opt_calibration_late(opt_calibration *c, int64_t i);
+/** Whether plan tensor i has to wait until the block has run further (opt_calibration_reach). */
+bool opt_calibration_pending(const opt_calibration *c, int64_t i);
+/** Comes before the first tile of a tensor that is pending: lets the text run through the block as
+ * far as the tensor's input, with all tensors before it as they were written. */
+OPT_MUST_USE opt_status opt_calibration_reach(opt_calibration *c, int64_t i);
+/**
+ * Whether blocks run in steps (calib/steps.h), so that a matrix is solved for what the solved
+ * matrices before it show it; otherwise a block runs as a whole, once with float weights for all
+ * its Gram matrices and once as it was solved: with --one-pass, with transforms (which want all
+ * matrices of a block at once), where blocks are rounded as a whole, and where the order of tensors
+ * or the graph does not allow it. steps [n_units] are valid where *in_steps. Errors: MEMORY.
+ */
+OPT_MUST_USE opt_status opt_calibration_plan_steps(const opt_plan *plan,
+                                                   const opt_calibration_options *options,
+                                                   opt_steps *steps, bool *in_steps);
 /** The Hessian of plan tensor i, whose stage was entered; NULL if it is not calibrated. */
 const opt_hessian *opt_calibration_hessian(const opt_calibration *c, int64_t i);
 /** Takes encoded rows [n_rows] of plan tensor i, so that later units see them. Thread-safe for

@@ -352,6 +352,11 @@ static bool by_stages(const engine *e) {
     return e->calibration != NULL || e->options->transforms != NULL;
 }
 
+/** Whether the text has to run further before the next tensor can be solved. */
+static bool waits(const engine *e) {
+    return e->calibration != NULL && opt_calibration_pending(e->calibration, e->next_tensor);
+}
+
 /** Fills a window, the first one whole, with the next tiles of the sequence; empty at the end. With
  * calibration all are of the stage that was entered. */
 static void fill_window(engine *e, window *w) {
@@ -363,7 +368,7 @@ static void fill_window(engine *e, window *w) {
         const int64_t rows = opt_min_i64(t->tile_rows, t->n_rows - e->next_row);
         const size_t bytes = (size_t)rows * t->row_bytes;
         if (w->used + bytes > most || (by_stages(e) && next_stage(e) != e->stage) ||
-            (t->late && e->next_row == 0 && w->n > 0)) {
+            (e->next_row == 0 && w->n > 0 && (t->late || waits(e)))) {
             break;
         }
         piece *p = &w->pieces[w->n++];
@@ -420,6 +425,9 @@ static opt_status run_windows(engine *e, const char *step) {
         if (e->next_tensor < e->plan->n && e->next_row == 0 &&
             e->plan->tensors[e->next_tensor].late) { /* then it begins a window */
             OPT_TRY(opt_calibration_late(e->calibration, e->next_tensor));
+        }
+        if (e->next_tensor < e->plan->n && e->next_row == 0 && waits(e)) {
+            OPT_TRY(opt_calibration_reach(e->calibration, e->next_tensor));
         }
         fill_window(e, w);
         e->current = w;

@@ -16,6 +16,14 @@ OPT_MUST_USE opt_status opt_model_cut(opt_ctx *ctx, const opt_model *m, int unit
                                       const opt_tensor *const *replaced, const opt_feed *feed,
                                       opt_model **out);
 
+/**
+ * Nodes first .. last of a unit. feeds [m->n_nodes]: where the outputs of nodes before `first`
+ * come from, NULL for nodes that are not read. Errors: MEMORY; UNSUPPORTED where a feed is missing.
+ */
+OPT_MUST_USE opt_status opt_model_cut_part(opt_ctx *ctx, const opt_model *m, int unit, int first,
+                                           int last, const opt_tensor *const *replaced,
+                                           const opt_feed *const *feeds, opt_model **out);
+
 /** The same for a unit and all behind it, up to the logits: from unit -1 on it is the whole model
  * with some tensors replaced. */
 OPT_MUST_USE opt_status opt_model_tail(opt_ctx *ctx, const opt_model *m, int unit,

@@ -173,10 +173,138 @@ static void test_stream__replaced_weights_in_source_order(void **state) {
     close_model(&o);
 }
 
+static bool *all_linear(const opened *o) {
+    bool *wanted = calloc((size_t)o->model->n_weights, sizeof *wanted);
+    assert_non_null(wanted);
+    for (int i = 0; i < o->model->n_weights; i++) {
+        wanted[i] = o->model->weights[i].role == OPT_ROLE_LINEAR;
+    }
+    return wanted;
+}
+
+static void test_stream__cuts_a_block_into_steps(void **state) {
+    static const struct {
+        const char *first, *last, *held, *beside;
+    } rows[] = {
+        {"blk.1.attn_norm", "blk.1.attn_norm", "blk.0.ffn_residual", NULL},
+        {"blk.1.attn_norm", "blk.1.attn", "blk.0.ffn_residual", "blk.1.attn"},
+        {"blk.1.attn_output", "blk.1.ffn_norm", "blk.1.attn_residual", NULL},
+        {"blk.1.ffn_norm", "blk.1.ffn_swiglu", "blk.1.attn_residual", "blk.1.ffn_swiglu"},
+        {"blk.1.ffn_down", "blk.1.ffn_residual", "blk.1.ffn_residual", NULL},
+    };
+    opened o = open_model(1);
+    bool *wanted = all_linear(&o);
+    opt_steps steps;
+    (void)state;
+    const opt_node *nodes = o.model->nodes;
+    const int64_t width = o.model->hp.n_embd;
+    assert_true(opt_steps_plan(o.model, 1, width, wanted, &steps));
+    assert_int_equal(steps.n, COUNT_OF(rows));
+    for (int i = 0; i < COUNT_OF(rows); i++) {
+        const opt_step_cut *c = &steps.cuts[i];
+        assert_string_equal(nodes[c->first].name, rows[i].first);
+        assert_string_equal(nodes[c->last].name, rows[i].last);
+        assert_string_equal(nodes[c->after[0]].name, rows[i].held);
+        assert_int_equal(c->after[1] == OPT_NO_NODE, rows[i].beside == NULL);
+        assert_true(rows[i].beside == NULL || strcmp(nodes[c->after[1]].name, rows[i].beside) == 0);
+        assert_int_equal(c->ends, i == COUNT_OF(rows) - 1);
+    }
+    assert_int_equal(opt_steps_width(o.model, &steps), o.model->hp.n_ff);
+    assert_false(opt_steps_plan(o.model, 1, width + 1, wanted, &steps)); /* another stream */
+    memset(wanted, 0, (size_t)o.model->n_weights * sizeof *wanted);
+    assert_true(opt_steps_plan(o.model, 1, width, wanted, &steps)); /* nothing to solve: one step */
+    assert_int_equal(steps.n, 1);
+    assert_int_equal(opt_steps_width(o.model, &steps), 0);
+    free(wanted);
+    close_model(&o);
+}
+
+/* Runs all blocks in steps; checks the matrix of every step against the whole model if asked to. */
+static opt_stream *run_in_steps(opened *o, opt_compute compute, const char *spill, bool check) {
+    bool *wanted = all_linear(o);
+    opt_stream *s = NULL;
+    const int64_t width = o->model->hp.n_embd;
+    int n_checked = 0;
+    assert_int_equal(opt_stream_new(o->ctx, o->model, &o->corpus, spill, &s), OPT_OK);
+    opt_stream_set_compute(s, compute);
+    assert_int_equal(opt_stream_reserve(s, o->model->hp.n_ff), OPT_OK);
+    assert_int_equal(opt_stream_advance(s, -1, NULL), OPT_OK);
+    for (int unit = 0; unit < o->model->n_units; unit++) {
+        opt_steps steps;
+        assert_true(opt_steps_plan(o->model, unit, width, wanted, &steps));
+        for (int i = 0; i < steps.n; i++) {
+            const opt_step_cut *c = &steps.cuts[i];
+            opt_gram gram = {0};
+            assert_int_equal(opt_stream_step(s, c, NULL, c->ends ? NULL : &gram), OPT_OK);
+            for (int k = c->last + 1; check && !c->ends && k < o->model->n_nodes; k++) {
+                whole w;
+                if (o->model->nodes[k].op == &opt_op_linear &&
+                    o->model->nodes[k].in[0] == c->last) {
+                    run_whole(o, o->model->nodes[k].name, &w);
+                    assert_same_gram(&gram, &w.gram);
+                    opt_gram_scratch_free(o->ctx, &w.scratch);
+                    opt_gram_free(o->ctx, &w.gram);
+                    n_checked++;
+                }
+            }
+            opt_gram_free(o->ctx, &gram);
+        }
+    }
+    assert_int_equal(n_checked, check ? 7 * o->model->n_units : 0);
+    free(wanted);
+    return s;
+}
+
+static void assert_same_windows(const opened *o, opt_stream *a, opt_stream *b) {
+    const size_t bytes = (size_t)(CTX * o->model->hp.n_embd) * sizeof(float);
+    for (int w = 0; w < WINDOWS; w++) {
+        const float *x = NULL, *y = NULL;
+        assert_int_equal(opt_stream_window(a, w, &x), OPT_OK);
+        assert_int_equal(opt_stream_window(b, w, &y), OPT_OK);
+        assert_memory_equal(x, y, bytes);
+    }
+}
+
+static void test_stream__steps_see_what_the_whole_model_sees(void **state) {
+    static const int threads[] = {1, 3};
+    (void)state;
+    for (int t = 0; t < COUNT_OF(threads); t++) {
+        opened o = open_model(threads[t]);
+        opt_stream *blocks = NULL;
+        opt_stream *s = run_in_steps(&o, OPT_COMPUTE_EXACT, NULL, true);
+        assert_int_equal(opt_stream_new(o.ctx, o.model, &o.corpus, NULL, &blocks), OPT_OK);
+        for (int unit = -1; unit < o.model->n_units; unit++) {
+            assert_int_equal(opt_stream_advance(blocks, unit, NULL), OPT_OK);
+        }
+        assert_same_windows(&o, s, blocks);
+        opt_stream_free(blocks);
+        opt_stream_free(s);
+        close_model(&o);
+    }
+}
+
+static void test_stream__steps_spill_to_the_same_bits(void **state) {
+    static const opt_compute computes[] = {OPT_COMPUTE_EXACT, OPT_COMPUTE_I16};
+    (void)state;
+    for (int i = 0; i < COUNT_OF(computes); i++) {
+        opened o = open_model(2), p = open_model(3);
+        opt_stream *memory = run_in_steps(&o, computes[i], NULL, false);
+        opt_stream *file = run_in_steps(&p, computes[i], ".", false);
+        assert_same_windows(&o, memory, file);
+        opt_stream_free(memory);
+        opt_stream_free(file);
+        close_model(&o);
+        close_model(&p);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stream__sees_what_the_whole_model_sees),
         cmocka_unit_test(test_stream__replaced_weights_in_source_order),
+        cmocka_unit_test(test_stream__cuts_a_block_into_steps),
+        cmocka_unit_test(test_stream__steps_see_what_the_whole_model_sees),
+        cmocka_unit_test(test_stream__steps_spill_to_the_same_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
