@@ -7,7 +7,10 @@
 #include "base/pool.h"
 #include "base/spill.h"
 
-enum { HELD_TILE = 16 }; /* tokens that are packed together */
+enum {
+    HELD_TILE = 16,      /* tokens that are packed together */
+    COPY_ELEMS = 1 << 15 /* that are copied together */
+};
 
 /* The second output that is held between two steps. */
 typedef struct held {
@@ -106,15 +109,36 @@ void opt_stream_free(opt_stream *s) {
 
 void opt_stream_set_compute(opt_stream *s, opt_compute compute) { s->compute = compute; }
 
+/* Rows are copied by all threads: with many windows one alone would be waited for. */
+typedef struct copy_job {
+    float *to;
+    const float *from;
+    int64_t n;
+} copy_job;
+
+static opt_status copy_tile(void *user, int64_t tile, int worker) {
+    const copy_job *job = user;
+    const int64_t at = tile * COPY_ELEMS;
+    (void)worker;
+    memcpy(job->to + at, job->from + at,
+           (size_t)opt_min_i64(COPY_ELEMS, job->n - at) * sizeof *job->to);
+    return OPT_OK;
+}
+
+static opt_status copy_rows(opt_ctx *ctx, float *to, const float *from, int64_t n) {
+    copy_job job = {to, from, n};
+    return opt_parallel_for(ctx, opt_ceil_div(n, COPY_ELEMS), copy_tile, &job);
+}
+
 typedef struct store_job {
+    opt_ctx *ctx;
     float *rows; /* [n_ctx, width] of the window */
     int64_t width;
 } store_job;
 
 static opt_status store(void *user, int64_t row0, int64_t n_rows, const float *rows) {
     const store_job *job = user;
-    memcpy(job->rows + row0 * job->width, rows, (size_t)(n_rows * job->width) * sizeof *rows);
-    return OPT_OK;
+    return copy_rows(job->ctx, job->rows + row0 * job->width, rows, n_rows * job->width);
 }
 
 /* Runs a cut over all windows; with `keep`, its outputs take the place of its inputs. */
@@ -122,7 +146,7 @@ static opt_status run_windows(opt_stream *s, opt_session *session, bool keep) {
     opt_status st = OPT_OK;
     const int64_t n_ctx = s->corpus->n_ctx;
     for (int64_t w = 0; w < s->corpus->n_windows; w++) {
-        store_job job = {NULL, s->width};
+        store_job job = {s->ctx, NULL, s->width};
         OPT_TRY(load_window(s, w, &job.rows));
         s->feed.rows = job.rows;
         opt_session_truncate(session, 0);
@@ -391,8 +415,7 @@ static opt_status catch_held(void *user, const opt_node *node, const float *x, i
                              int64_t width, int64_t pos0) {
     const step_run *r = user;
     (void)node;
-    memcpy(r->rows + pos0 * width, x, (size_t)(n_tokens * width) * sizeof *x);
-    return OPT_OK;
+    return copy_rows(r->s->ctx, r->rows + pos0 * width, x, n_tokens * width);
 }
 
 /* The outputs of the step's last node, all rows at once. */
@@ -407,7 +430,7 @@ static opt_status take_last(void *user, int64_t row0, int64_t n_rows, const floa
         OPT_TRY(opt_gram_add(s->ctx, r->kern, r->gram, rows, n_rows, &r->scratch));
     }
     if (r->cut->after[0] == r->cut->last) {
-        memcpy(r->rows, rows, (size_t)(n_rows * width) * sizeof *rows);
+        OPT_TRY(copy_rows(s->ctx, r->rows, rows, n_rows * width));
     }
     if (r->cut->after[1] == r->cut->last) {
         OPT_TRY(move_held(r->s, r->window, rows, width));

@@ -1,5 +1,6 @@
 /* Running tokens through the graph. */
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 
@@ -91,6 +92,38 @@ static opt_status blame_non_finite(opt_session *s, const opt_run *run, int64_t r
                     "the logits at position %" PRId64 " are not finite", opt_run_pos(run, row));
 }
 
+enum { CHECK_ELEMS = 1 << 16 }; /* of a tile */
+
+/* Looks for values that are not finite in rows of logits. */
+typedef struct finite_job {
+    const float *x;
+    int64_t n;
+    _Atomic bool bad;
+} finite_job;
+
+static opt_status check_tile(void *user, int64_t tile, int worker) {
+    finite_job *job = user;
+    const int64_t at = tile * CHECK_ELEMS;
+    (void)worker;
+    if (!all_finite(job->x + at, opt_min_i64(CHECK_ELEMS, job->n - at))) {
+        job->bad = true;
+    }
+    return OPT_OK;
+}
+
+/* The first of n rows of logits that is not finite goes to *row; n if there is none. */
+static opt_status find_non_finite(opt_session *s, int64_t n, int64_t width, int64_t *row) {
+    opt_status st = OPT_OK;
+    finite_job job = {.x = s->logits, .n = n * width};
+    OPT_TRY(opt_exec_for(s, opt_ceil_div(job.n, CHECK_ELEMS), check_tile, &job));
+    *row = n;
+    for (int64_t t = n; job.bad && t-- > 0;) {
+        *row = all_finite(s->logits + t * width, width) ? *row : t;
+    }
+done:
+    return st;
+}
+
 /* Logits of rows first .. n_tokens-1 of the run, in pieces. `done_rows` were in earlier batches of
  * the same call. */
 static opt_status give_logits(opt_session *s, const opt_run *run, int64_t first, int64_t done_rows,
@@ -98,16 +131,16 @@ static opt_status give_logits(opt_session *s, const opt_run *run, int64_t first,
     opt_status st = OPT_OK;
     opt_exec_node *x = &s->nodes[s->model->logits];
     const int64_t width = x->node->width;
+    int64_t bad = 0;
     for (int64_t row = first; row < run->n_tokens; row += s->logits_rows) {
         const int64_t n = opt_min_i64(s->logits_rows, run->n_tokens - row);
         const opt_run piece = {
             .tokens = run->tokens + row, .n_tokens = n, .pos0 = run->pos0 + row, .row0 = row};
         s->act.producer = -1;
         OPT_TRY(run_nodes(s, x, 1, &piece));
-        for (int64_t t = 0; t < n; t++) {
-            if (!all_finite(s->logits + t * width, width)) {
-                return blame_non_finite(s, run, row + t);
-            }
+        OPT_TRY(find_non_finite(s, n, width, &bad));
+        if (bad < n) {
+            return blame_non_finite(s, run, row + bad);
         }
         OPT_TRY(fn(user, done_rows + row, n, s->logits));
     }
