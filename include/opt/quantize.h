@@ -81,7 +81,10 @@ typedef struct opt_tensor_result {
     double output_error, output_error_nearest;
     double damping;   /**< share of the mean diagonal added to factor the Gram matrix; NaN: none */
     double condition; /**< of the damped matrix, at least; NaN: not factored */
-    int64_t n_dead;   /**< input columns that were zero in calibration */
+    /** Mean square error of the outputs of the tensor's block over their mean square, token by
+     * token, before all its tensors were rounded together and after; NaN if they were not. */
+    double block_error_before, block_error;
+    int64_t n_dead;         /**< input columns that were zero in calibration */
     int64_t n_calib_tokens; /**< 0: the tensor was not calibrated */
 } opt_tensor_result;
 

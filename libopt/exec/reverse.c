@@ -28,7 +28,8 @@ opt_status opt_reverse_prepare(opt_session *s, const opt_reverse_options *option
     }
     s->input_grad = options->input;
     s->exact = true;
-    s->act.wide = s->act.bf16 = false;
+    s->act.wide = s->act.wide && !s->act.bf16;
+    s->act.bf16 = false;
     for (int i = 0; i < m->n_nodes; i++) {
         const opt_exec_op *row = opt_exec_row_of(m->nodes[i].op);
         s->needs_grad[i] = leads_to_wanted(s, &m->nodes[i]);
@@ -83,6 +84,7 @@ static opt_status reverse_logits(opt_session *s, const opt_run *run, opt_loss_fn
                                .n_tokens = opt_min_i64(s->logits_rows, run->n_tokens - row),
                                .pos0 = row,
                                .row0 = row};
+        s->act.producer = -1; /* other rows than those of the piece before */
         OPT_TRY(x->row->forward(s, x, 1, &piece));
         OPT_TRY(loss(user, row, piece.n_tokens, x->out, x->grad_out));
         OPT_TRY(x->row->reverse(s, x, &piece));

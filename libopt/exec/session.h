@@ -34,8 +34,9 @@ typedef struct opt_session_options {
     int n_seqs;       /**< sequences with a cache each; 0: 1 */
     int64_t n_batch;  /**< tokens that run through the graph at once; 0: 512 */
     int64_t n_logits; /**< rows of logits that the callback gets at once; 0: what fits in 16 MiB */
-    /** Not NULL: the session can be run in reverse (exec/reverse.h). It computes exactly, and holds
-     * all activations of n_batch tokens and their gradients. */
+    /** Not NULL: the session can be run in reverse (exec/reverse.h). It holds all activations of
+     * n_batch tokens and their gradients, and computes exactly but for OPT_COMPUTE_I16, where
+     * forward products are of 16-bit integers and those of gradients in f32. */
     const opt_reverse_options *reverse;
 } opt_session_options;
 

@@ -73,6 +73,7 @@ opt_status opt_plan_add(opt_plan *plan, const opt_weight *weight, const opt_form
     opt_plan_tensor *t = &plan->tensors[plan->n];
     *t = (opt_plan_tensor){.weight = weight, .format = format, .rmse = NAN, .rel_error = NAN};
     t->output_error = t->output_error_nearest = t->damping = t->condition = NAN;
+    t->block_error_before = t->block_error = NAN;
     t->stage = stage_of(plan->model, weight);
     opt_weight_shape(weight, &t->src_rows, &t->src_cols);
     t->n_rows = n_rows > 0 ? n_rows : t->src_rows;
@@ -201,6 +202,7 @@ static opt_status fill_row(opt_arena *arena, const opt_plan_tensor *t, opt_tenso
     row->rel_error = t->rel_error;
     row->method = t->method != NULL ? t->method->name : "";
     row->output_error = row->output_error_nearest = row->damping = row->condition = NAN;
+    row->block_error_before = row->block_error = NAN;
 done:
     return st;
 }
@@ -224,6 +226,7 @@ static opt_status fill_dropped(const opt_plan *plan, opt_arena *arena, int i,
     row->rmse = row->rel_error = NAN;
     row->method = "";
     row->output_error = row->output_error_nearest = row->damping = row->condition = NAN;
+    row->block_error_before = row->block_error = NAN;
 done:
     return st;
 }
@@ -268,6 +271,8 @@ void opt_plan_complete_result(const opt_plan *plan, opt_quantize_result *result)
         rows[i].output_error_nearest = plan->tensors[i].output_error_nearest;
         rows[i].damping = plan->tensors[i].damping;
         rows[i].condition = plan->tensors[i].condition;
+        rows[i].block_error_before = plan->tensors[i].block_error_before;
+        rows[i].block_error = plan->tensors[i].block_error;
         rows[i].n_dead = plan->tensors[i].n_dead;
         rows[i].n_calib_tokens = plan->tensors[i].n_calib_tokens;
     }

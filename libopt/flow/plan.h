@@ -37,6 +37,9 @@ typedef struct opt_plan_tensor {
     double rmse, rel_error;
     /* Calibrated tensors; NaN and 0 otherwise. Errors are relative to the mean square output. */
     double output_error, output_error_nearest, damping, condition;
+    /* Tensors that were rounded with their block: the block's error before and after, as a share of
+     * the mean square of its outputs; NaN otherwise. */
+    double block_error_before, block_error;
     int64_t n_dead, n_calib_tokens;
 } opt_plan_tensor;
 

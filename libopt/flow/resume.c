@@ -14,11 +14,11 @@
 #include "base/hash.h"
 #include "base/num.h"
 
-#define MAGIC "LATHEST1"
+#define MAGIC "LATHEST2"
 
 enum {
     HEAD_BYTES = 24,    /* magic, stage, n */
-    RECORD_BYTES = 88,  /* index, bytes, 7 reals, 2 counts */
+    RECORD_BYTES = 104, /* index, bytes, 9 reals, 2 counts */
     SAMPLE_BYTES = 4096 /* of every tensor of the source */
 };
 
@@ -156,6 +156,8 @@ static void put_record(uint8_t **at, const opt_stage_state *s, int64_t i, size_t
     put_real(at, sums->out_ref);
     put_real(at, t->damping);
     put_real(at, t->condition);
+    put_real(at, t->block_error_before);
+    put_real(at, t->block_error);
     opt_wr_u64le(*at, (uint64_t)t->n_dead);
     opt_wr_u64le(*at + 8, (uint64_t)t->n_calib_tokens);
     *at += 16;
@@ -172,6 +174,8 @@ static void get_record(const uint8_t *at, const opt_stage_state *s, int64_t i) {
     sums->out_ref = get_real(&at);
     t->damping = get_real(&at);
     t->condition = get_real(&at);
+    t->block_error_before = get_real(&at);
+    t->block_error = get_real(&at);
     t->n_dead = (int64_t)opt_rd_u64le(at);
     t->n_calib_tokens = (int64_t)opt_rd_u64le(at + 8);
 }

@@ -54,6 +54,10 @@ static void put_tensor(opt_jsonw *w, const opt_tensor_result *t) {
         opt_jsonw_put_f64(w, "output_error", t->output_error);
         opt_jsonw_put_f64(w, "output_error_nearest", t->output_error_nearest);
     }
+    if (!isnan(t->block_error)) {
+        opt_jsonw_put_f64(w, "block_error_before", t->block_error_before);
+        opt_jsonw_put_f64(w, "block_error", t->block_error);
+    }
     opt_jsonw_put_str(w, "note", t->note);
     opt_jsonw_end_object(w);
 }

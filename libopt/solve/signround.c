@@ -5,7 +5,7 @@
 
 #include "base/num.h"
 
-enum { MAX_LEVELS = 1 << OPT_SIGNROUND_MAX_BITS, MAX_BLOCK = 256 };
+enum { MAX_LEVELS = 1 << OPT_SIGNROUND_MAX_BITS, MAX_BLOCK = 256, STEP_LANES = 8 };
 
 bool opt_signround_supports(const opt_format *f) {
     return f->grid != NULL && f->grid->dim == 1 && f->bits >= 1 &&
@@ -198,7 +198,7 @@ void opt_signround_begin(opt_signround_tensor *t, int64_t row, const float *w, f
 
 /* Against the sign: down where the gradient is positive. */
 static float against(float gradient, float rate) {
-    return gradient > 0.0F ? -rate : gradient < 0.0F ? rate : 0.0F;
+    return (gradient < 0.0F ? rate : 0.0F) - (gradient > 0.0F ? rate : 0.0F);
 }
 
 /* The exact gradient of a part's scale and shift with all codes held. */
@@ -207,10 +207,21 @@ static void step_scale(opt_signround_tensor *t, const part *at, const float *val
     const float *levels = t->levels + at->index * t->max_levels;
     const int n = t->n_levels[at->index];
     const float shift = t->shift[at->index];
-    float of_scale = 0.0F, of_shift = 0.0F;
-    for (int64_t i = 0; i < at->n; i++) {
-        of_scale += grads[i] * (values[i] - shift);
-        of_shift += grads[i];
+    float scales[STEP_LANES] = {0}, shifts[STEP_LANES] = {0}, of_scale = 0.0F, of_shift = 0.0F;
+    const int64_t whole = at->n - at->n % STEP_LANES;
+    for (int64_t i = 0; i < whole; i += STEP_LANES) {
+        for (int k = 0; k < STEP_LANES; k++) {
+            scales[k] += grads[i + k] * (values[i + k] - shift);
+            shifts[k] += grads[i + k];
+        }
+    }
+    for (int64_t i = whole; i < at->n; i++) {
+        scales[0] += grads[i] * (values[i] - shift);
+        shifts[0] += grads[i];
+    }
+    for (int k = 0; k < STEP_LANES; k++) {
+        of_scale += scales[k];
+        of_shift += shifts[k];
     }
     t->scale[at->index] = fminf(2.0F, fmaxf(0.5F, t->scale[at->index] + against(of_scale, rate)));
     if ((t->format->flags & OPT_FORMAT_ZERO_POINT) != 0 && n > 1) {
@@ -230,9 +241,13 @@ static void step_part(opt_signround_tensor *t, int64_t row, const part *at,
         step_scale(t, at, values, grads, rates.scale);
     }
     const float scale = t->scale[at->index], shift = t->shift[at->index];
-    for (int64_t i = 0; i < at->n; i++) {
+    const float least = -0.49F, most = (float)last + 0.49F;
+    for (int64_t i = 0; i < at->n; i++) { /* apart from the look-up: this loop is vectorized */
         const float moved = position[i] + against(grads[i], rates.position);
-        position[i] = fminf((float)last + 0.49F, fmaxf(-0.49F, moved));
+        const float raised = moved > least ? moved : least;
+        position[i] = raised < most ? raised : most;
+    }
+    for (int64_t i = 0; i < at->n; i++) {
         values[i] = scale * levels[(int)(position[i] + 0.5F)] + shift;
     }
 }

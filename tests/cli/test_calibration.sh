@@ -106,6 +106,10 @@ expect 0 q -o plain.gguf -m gptq -f int3_g64 -q --force
 expect 0 q -o blocks.gguf -m gptq -f int3_g64 --round-steps 60 --round-batch 4 -v --force
 check "five blocks are reported" test "$(grep -c 'block [0-4]: error of its outputs' err)" -eq 5
 check "no block gets worse" test -z "$(sed -n 's/.*outputs \(.*\) of their mean square, now \([^:]*\)$/\1 \2/p' err | awk '$2 >= $1')"
+expect 0 q -o reported.gguf -m gptq -f int3_g64 --round-steps 4 --json=u.json -q --force
+rounded=$(tensor u.json blk.2.ffn_up.weight)
+check "errors of a block are in the report" awk "BEGIN {a = $(value block_error_before <<<"$rounded"); b = $(value block_error <<<"$rounded"); exit !(a > 0 && b > 0 && b <= a)}"
+check "and not of what was not rounded with one" test -z "$(tensor u.json token_embd.weight | grep block_error)"
 check "whole blocks: nearer to the float model" awk "BEGIN {exit !($(kld blocks.gguf) < 0.9 * $(kld plain.gguf))}"
 expect 2 quantize stories260K -o x.gguf -f q4_0 --round-steps 5
 check "whole blocks need text" grep -q 'round-steps: rounding whole blocks needs calibration text: --calib FILE' err
