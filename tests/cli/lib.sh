@@ -37,6 +37,13 @@ expect() {
     fi
 }
 
+# same_bytes FIRST OTHER...: all files have the same bytes
+same_bytes() {
+    local first=$1 other
+    shift
+    for other in "$@"; do cmp -s "$first" "$other" || return 1; done
+}
+
 # leftovers: temporary files that a run has left behind
 leftovers() { find . -name '.*.tmp.*' | grep .; }
 

@@ -5,12 +5,6 @@
 head -c 30000 tinystories.txt >a.txt
 tail -c 20000 tinystories.txt >b.txt
 q() { quantize stories260K --samples 12 --ctx 64 --calib a.txt --calib b.txt "$@"; }
-same_bytes() {
-    local first=$1 f
-    shift
-    for f in "$@"; do cmp -s "$first" "$f" || return 1; done
-}
-
 for variant in "rtn q4_0" "gptq q4_0" "gptq q4_1" "gptq int3_g64" "gptq int4_g64_zp"; do
     method=${variant% *} format=${variant#* }
     for threads in 1 2 3 7; do
