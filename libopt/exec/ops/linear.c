@@ -1,11 +1,14 @@
+#include <stdatomic.h>
 #include <string.h>
 
+#include "base/attr.h"
 #include "base/num.h"
 #include "exec/exec.h"
 
 enum {
     MIN_ROWS = 32,  /* of a tile */
     MAX_TILES = 64, /* of one node, when few tokens run */
+    MAX_SEATS = 64, /* threads with tiles of their own */
     PREFILL_ROWS = 64,
     PREFILL_TOKENS =
         128, /* of a tile; more would not fit in the second-level cache beside the weights */
@@ -111,6 +114,13 @@ typedef struct tile_grid {
     int64_t n_row_tiles, n_token_tiles;
 } tile_grid;
 
+/* Tiles next .. end - 1, which one thread takes in order, and others when they have nothing left.
+ */
+typedef struct linear_seat {
+    OPT_ALIGNED(64) _Atomic int64_t next;
+    int64_t end;
+} linear_seat;
+
 typedef struct linear_job {
     const opt_session *s;
     const opt_exec_node *x; /* [n] */
@@ -120,6 +130,8 @@ typedef struct linear_job {
     opt_i16 rows;   /* MODE_I16: the tokens */
     opt_bf16 bf16;  /* MODE_BF16 */
     tile_grid grid[OPT_STEP_MAX_NODES];
+    int n_seats;
+    linear_seat *seats; /* [n_seats] */
 } linear_job;
 
 static tile_grid make_grid(const linear_state *l, int64_t n_tokens) {
@@ -237,6 +249,41 @@ static opt_status linear_tile(void *user, int64_t tile, int worker) {
     return OPT_OK;
 }
 
+/* A thread's own tiles, then those of the others. */
+static opt_status seat_tile(void *user, int64_t own, int worker) {
+    const linear_job *job = user;
+    for (int i = 0; i < job->n_seats; i++) {
+        linear_seat *seat = &job->seats[(own + i) % job->n_seats];
+        for (;;) {
+            const int64_t tile = atomic_fetch_add_explicit(&seat->next, 1, memory_order_relaxed);
+            if (tile >= seat->end) {
+                break;
+            }
+            const opt_status st = linear_tile(user, tile, worker);
+            if (st != OPT_OK) {
+                return st;
+            }
+        }
+    }
+    return OPT_OK;
+}
+
+/*
+ * Few tokens: the time is that of reading the weights, which is fastest where every thread reads on
+ * from where it has been, as it has asked for what lies ahead.
+ */
+static opt_status run_in_order(opt_session *s, linear_job *job, int64_t n_tiles) {
+    linear_seat seats[MAX_SEATS];
+    job->seats = seats;
+    job->n_seats =
+        (int)opt_min_i64(opt_min_i64(opt_ctx_n_threads(opt_exec_ctx(s)), MAX_SEATS), n_tiles);
+    for (int i = 0; i < job->n_seats; i++) {
+        atomic_init(&seats[i].next, n_tiles * i / job->n_seats);
+        seats[i].end = n_tiles * (i + 1) / job->n_seats;
+    }
+    return opt_exec_for(s, job->n_seats, seat_tile, job);
+}
+
 static opt_status forward(opt_session *s, opt_exec_node *x, int n, const opt_run *run) {
     linear_job job = {.s = s, .x = x, .n = n, .run = run};
     int64_t n_tiles = 0;
@@ -253,7 +300,8 @@ static opt_status forward(opt_session *s, opt_exec_node *x, int n, const opt_run
         job.grid[i] = make_grid(x[i].state, run->n_tokens);
         n_tiles += job.grid[i].n_row_tiles * job.grid[i].n_token_tiles;
     }
-    return opt_exec_for(s, n_tiles, linear_tile, &job);
+    return run->n_tokens <= FEW_TOKENS ? run_in_order(s, &job, n_tiles)
+                                       : opt_exec_for(s, n_tiles, linear_tile, &job);
 }
 
 /* Rows of weights as f32: where they lie, or decoded to the scratch. */

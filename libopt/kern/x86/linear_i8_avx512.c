@@ -119,14 +119,26 @@ static inline OPT_ALWAYS_INLINE __m512 add_unit(bool has_min, __m512 sum, __m512
 
 /*
  * Memory is fastest when it is read in order, so a row is read to its end, or up to this many
- * units, before the next; and the hardware stops prefetching at the end of a page, so software
- * asks for the next one.
+ * units, before the next.
  */
 #define RUN_UNITS 128
-#define PREFETCH_BYTES 4096
 
-static inline void prefetch_ahead(const uint8_t *p) {
-    _mm_prefetch((const char *)((uintptr_t)p + PREFETCH_BYTES), _MM_HINT_T1);
+/*
+ * While 16 rows are computed, the next 16 are asked for, evenly over both passes: the hardware's
+ * own prefetching stops at the end of a page, and while a pass reads nothing new, so that waiting
+ * and computing would add up (one core, 4-bit codes from memory: 8.2 GB/s without, 12.4 with).
+ */
+typedef struct ahead {
+    uintptr_t at; /* of the next bytes to ask for */
+    size_t step;  /* bytes in one of the 2 n_units pieces of work on 16 rows */
+} ahead;
+
+static inline OPT_ALWAYS_INLINE void prefetch_some(ahead *a) {
+    const uintptr_t end = a->at + a->step;
+    for (uintptr_t line = (a->at + 63) & ~(uintptr_t)63; line < end; line += 64) {
+        _mm_prefetch((const char *)line, _MM_HINT_T1);
+    }
+    a->at = end;
 }
 
 /* One token against 16 rows, which start at w; rows behind `last` repeat it. */
@@ -142,7 +154,6 @@ typedef struct rows_job {
 static inline OPT_ALWAYS_INLINE __m512i pair_dot(codes_layout layout, const rows_job *j, int64_t a,
                                                  int64_t p) {
     const uint8_t *row = j->w + (size_t)a * j->row_bytes;
-    prefetch_ahead(row + codes_block_off(&j->c, 2 * p));
     return _mm512_dpbusd_epi32(_mm512_setzero_si512(), codes_load(layout, &j->c, row, p),
                                _mm512_loadu_si512(j->q + 64 * p));
 }
@@ -191,12 +202,14 @@ static inline OPT_ALWAYS_INLINE void pair_dots(codes_layout layout, const rows_j
 
 /** Dot products of units [u0, u0 + n) of 16 rows: out[u - u0]; u0 begins a pair. */
 static inline OPT_ALWAYS_INLINE void rows16_dots(codes_layout layout, const rows_job *j, int64_t u0,
-                                                 int64_t n, __m512i out[RUN_UNITS + 3]) {
+                                                 int64_t n, ahead *next,
+                                                 __m512i out[RUN_UNITS + 3]) {
     const int64_t n_whole = n / 16 * 16;
     const int64_t of_pair = 2 * j->c.units;
     for (int64_t a = 0; a <= j->last; a++) {
         for (int64_t u = 0; u < n_whole; u += 16) {
             out[u + a] = row_dots(layout, j, a, (u0 + u) / of_pair);
+            prefetch_some(next);
         }
     }
     for (int64_t u = 0; u < n_whole; u += 16) {
@@ -244,15 +257,19 @@ static inline OPT_ALWAYS_INLINE void rows16(codes_layout layout, const job *j, i
     const float *scale = j->x->scale + t * (n_padded / 32);
     const float *scaled_sum = j->x->scaled_sum + t * (n_padded / 32);
     const bool sums = rows.c.offset != 0 || (rows.c.has_min && units == 2);
+    const int64_t n_units = rows.c.n_groups * units;
+    ahead next = {(uintptr_t)rows.w + 16 * rows.row_bytes,
+                  t == 0 ? 8 * rows.row_bytes / (size_t)n_units : 0};
     __m512 sum = _mm512_setzero_ps();
-    for (int64_t u0 = 0; u0 < rows.c.n_groups * units; u0 += RUN_UNITS) {
-        const int64_t n = opt_min_i64(RUN_UNITS, rows.c.n_groups * units - u0);
+    for (int64_t u0 = 0; u0 < n_units; u0 += RUN_UNITS) {
+        const int64_t n = opt_min_i64(RUN_UNITS, n_units - u0);
         __m512i dots[RUN_UNITS + 3]; /* the last pair may reach behind the row's units */
         __m512i super_d[16];
         __m512i super_m[16];
-        rows16_dots(layout, &rows, u0, n, dots);
+        rows16_dots(layout, &rows, u0, n, &next, dots);
         for (int64_t i = 0; i < n; i++) {
             const int64_t u = u0 + i;
+            prefetch_some(&next);
             const int of_unit = sums ? unit_sum(units, sum4, u) : 0;
             __m512 d;
             __m512 m;
