@@ -504,9 +504,9 @@ static void bench_add_errors(opt_kern_add_errors_fn *fn, const row_info *row) {
     BENCH_WIDTHS(row, 8, fn(x, z, n, &err, &ref), row->ref->add_errors(x, z, n, &err, &ref));
 }
 
-/* One head of 64 elements, one token or 16 of them. One of both functions is NULL. */
+/* One head of 64 elements, one token or 16 of them. One of the functions is not NULL. */
 static void bench_attend(opt_kern_attend_f32_fn *f32, opt_kern_attend_f16_fn *f16,
-                         const row_info *row) {
+                         opt_kern_attend_i8_fn *i8, const row_info *row) {
     static const struct {
         int64_t n;
         int64_t n_keys;
@@ -518,6 +518,7 @@ static void bench_attend(opt_kern_attend_f32_fn *f32, opt_kern_attend_f16_fn *f1
         float *q = floats_of(n * d);
         float *k = floats_of(n_keys * d);
         uint16_t *k16 = bytes_of((size_t)(n_keys * d) * 2, 0x2c);
+        const opt_rows_i8 rows = {(const int8_t *)k16, d, k};
         float *scores = floats_of(OPT_ATTEND_QUERIES * n_keys);
         float *out = floats_of(n * d);
         const opt_queries s = {.n = n,
@@ -535,13 +536,18 @@ static void bench_attend(opt_kern_attend_f32_fn *f32, opt_kern_attend_f16_fn *f1
         if (f32 != NULL) {
             MEASURE(seconds, f32(&s, k, d, k, d, d, d, 0.125f));
             MEASURE(ref_seconds, row->ref->attend_f32(&s, k, d, k, d, d, d, 0.125f));
+        } else if (i8 != NULL) {
+            MEASURE(seconds, i8(&s, &rows, &rows, d, d, 0.125f));
+            MEASURE(ref_seconds, row->ref->attend_i8(&s, &rows, &rows, d, d, 0.125f));
         } else {
             MEASURE(seconds, f16(&s, k16, d, k16, d, d, d, 0.125f));
             MEASURE(ref_seconds, row->ref->attend_f16(&s, k16, d, k16, d, d, d, 0.125f));
         }
         const double elements = 2.0 * (double)n_keys * (double)d;
         report(row, text, seconds, ref_seconds, 2 * elements * (double)n,
-               elements * (f32 != NULL ? 4 : 2));
+               elements * (f32 != NULL  ? 4
+                           : i8 != NULL ? 1
+                                        : 2));
         free(q);
         free(k);
         free(k16);
@@ -551,10 +557,20 @@ static void bench_attend(opt_kern_attend_f32_fn *f32, opt_kern_attend_f16_fn *f1
 }
 
 static void bench_attend_f32(opt_kern_attend_f32_fn *fn, const row_info *row) {
-    bench_attend(fn, NULL, row);
+    bench_attend(fn, NULL, NULL, row);
 }
 static void bench_attend_f16(opt_kern_attend_f16_fn *fn, const row_info *row) {
-    bench_attend(NULL, fn, row);
+    bench_attend(NULL, fn, NULL, row);
+}
+static void bench_attend_i8(opt_kern_attend_i8_fn *fn, const row_info *row) {
+    bench_attend(NULL, NULL, fn, row);
+}
+
+static void bench_quantize_row(opt_kern_quantize_row_fn *fn, const row_info *row) {
+    float scale;
+    int8_t *q = bytes_of(49152, 0);
+    BENCH_WIDTHS(row, 5, fn(x, n, q, &scale), row->ref->quantize_row(x, n, q, &scale));
+    free(q);
 }
 
 static void bench_decode(opt_kern_decode_fn *fn, const row_info *row) {

@@ -35,9 +35,18 @@ typedef struct opt_prefix_counts {
     double load_seconds, save_seconds; /**< wall clock */
 } opt_prefix_counts;
 
+/** How keys and values are kept. */
+typedef enum opt_cache_type {
+    OPT_CACHE_AUTO, /**< f16, with exact computation f32 */
+    OPT_CACHE_F32,
+    OPT_CACHE_F16,
+    OPT_CACHE_I8 /**< int8, the key or value of a head at a position with a scale of its own */
+} opt_cache_type;
+
 typedef struct opt_runner_options {
-    bool exact;                /**< --compute exact: f32 activations */
-    int64_t n_ctx;             /**< 0: what the job needs */
+    bool exact;    /**< --compute exact: f32 activations */
+    int64_t n_ctx; /**< 0: what the job needs */
+    opt_cache_type cache;
     opt_prefix_options prefix; /**< of generate, chat and batch */
 } opt_runner_options;
 
@@ -103,8 +112,10 @@ typedef struct opt_generate_result {
     int64_t n_read;   /**< prompt tokens that had to be computed: the rest was in a cache */
     int64_t n_passes; /**< through the model for the generated tokens */
     int64_t n_guessed,
-        n_right;  /**< tokens guessed by speculation, and how many of them were right */
-    int32_t *ids; /**< [n_prompt + n_generated] */
+        n_right;            /**< tokens guessed by speculation, and how many of them were right */
+    const char *cache_type; /**< how keys and values were kept: "f32", "f16", "int8" (static) */
+    uint64_t cache_bytes;   /**< of all of them */
+    int32_t *ids;           /**< [n_prompt + n_generated] */
     void *impl;
 } opt_generate_result;
 

@@ -4,41 +4,74 @@
 
 #include "base/num.h"
 
-static size_t item_bytes(const opt_cache *c) { return c->half ? sizeof(uint16_t) : sizeof(float); }
+const char *opt_cache_type_name(opt_cache_type type) {
+    static const char *const names[] = {"auto", "f32", "f16", "int8"};
+    return names[type];
+}
 
-/* Bytes of the keys, rounded up so that the values behind them are aligned. */
-static bool key_bytes(const opt_cache *c, size_t *out) {
-    const int64_t dims[] = {c->n_heads, c->n_ctx, c->d};
-    int64_t n = 0;
-    size_t bytes = 0;
-    return opt_mul_dims(dims, 3, &n) && opt_mul_size((size_t)n, item_bytes(c), &bytes) &&
-           opt_align_size(bytes, 64, out);
+static size_t item_bytes(const opt_cache *c) {
+    return c->type == OPT_CACHE_F32   ? sizeof(float)
+           : c->type == OPT_CACHE_F16 ? sizeof(uint16_t)
+                                      : sizeof(int8_t);
+}
+
+/* Bytes of one position of a head in a plane. */
+static size_t row_bytes(const opt_cache *c, int plane) {
+    switch (plane) {
+    case OPT_CACHE_K: return (size_t)c->d * item_bytes(c);
+    case OPT_CACHE_V: return (size_t)c->d_v * item_bytes(c);
+    default: return c->type == OPT_CACHE_I8 ? sizeof(float) : 0;
+    }
+}
+
+static uint8_t *row_at(const opt_cache *c, int plane, int64_t head, int64_t pos) {
+    return c->plane[plane] + (size_t)(head * c->n_rows + pos) * row_bytes(c, plane);
+}
+
+/* Bytes of n positions of all heads in a plane. */
+static bool plane_bytes(const opt_cache *c, int plane, int64_t n, size_t *out) {
+    const int64_t dims[] = {c->n_heads, n, (int64_t)row_bytes(c, plane)};
+    int64_t bytes = 0;
+    const bool ok = c->d >= 0 && c->d <= INT32_MAX && c->d_v >= 0 && c->d_v <= INT32_MAX &&
+                    opt_mul_dims(dims, 3, &bytes);
+    *out = (size_t)bytes;
+    return ok;
 }
 
 bool opt_cache_bytes(const opt_cache *c, size_t *out) {
-    const int64_t dims[] = {c->n_heads, c->n_ctx, c->d_v};
-    int64_t n = 0;
-    size_t keys = 0, values = 0;
-    return key_bytes(c, &keys) && opt_mul_dims(dims, 3, &n) &&
-           opt_mul_size((size_t)n, item_bytes(c), &values) && opt_add_size(keys, values, &keys) &&
-           opt_align_size(keys, 64, out);
+    size_t total = 0, bytes = 0;
+    for (int i = 0; i < OPT_CACHE_PLANES; i++) {
+        if (!plane_bytes(c, i, c->n_rows, &bytes) || !opt_align_size(bytes, 64, &bytes) ||
+            !opt_add_size(total, bytes, &total)) {
+            return false;
+        }
+    }
+    *out = total;
+    return true;
 }
 
 void opt_cache_bind(opt_cache *c, void *memory) {
-    size_t keys = 0;
-    c->k = memory;
-    c->v =
-        key_bytes(c, &keys) ? (char *)memory + keys : NULL; /* opt_cache_bytes was asked before */
+    uint8_t *at = memory;
+    for (int i = 0; i < OPT_CACHE_PLANES; i++) {
+        size_t bytes = 0;
+        c->plane[i] = at;
+        /* opt_cache_bytes was asked before */
+        at += plane_bytes(c, i, c->n_rows, &bytes) && opt_align_size(bytes, 64, &bytes) ? bytes : 0;
+    }
 }
 
-static void store_rows(const opt_cache *c, const opt_kern *kern, void *base, int64_t width,
-                       int64_t head, int64_t pos0, int64_t n, const float *x, int64_t stride) {
-    const int64_t at = (head * c->n_ctx + pos0) * width;
+static void store_rows(const opt_cache *c, const opt_kern *kern, int plane, int64_t head,
+                       int64_t pos0, int64_t n, const float *x, int64_t stride) {
+    const int64_t width = plane == OPT_CACHE_K ? c->d : c->d_v;
     for (int64_t t = 0; t < n; t++) {
-        if (c->half) {
-            kern->f32_to_f16(x + t * stride, (uint16_t *)base + at + t * width, width);
+        uint8_t *row = row_at(c, plane, head, pos0 + t);
+        if (c->type == OPT_CACHE_I8) {
+            uint8_t *scale = row_at(c, plane + OPT_CACHE_K_SCALE, head, pos0 + t);
+            kern->quantize_row(x + t * stride, width, (int8_t *)row, (float *)(void *)scale);
+        } else if (c->type == OPT_CACHE_F16) {
+            kern->f32_to_f16(x + t * stride, (uint16_t *)(void *)row, width);
         } else {
-            memcpy((float *)base + at + t * width, x + t * stride, (size_t)width * sizeof(float));
+            memcpy(row, x + t * stride, (size_t)width * sizeof(float));
         }
     }
 }
@@ -46,51 +79,56 @@ static void store_rows(const opt_cache *c, const opt_kern *kern, void *base, int
 void opt_cache_store(const opt_cache *c, const opt_kern *kern, int64_t head, int64_t pos0,
                      int64_t n, const float *k, int64_t k_stride, const float *v,
                      int64_t v_stride) {
-    store_rows(c, kern, c->k, c->d, head, pos0, n, k, k_stride);
-    store_rows(c, kern, c->v, c->d_v, head, pos0, n, v, v_stride);
+    store_rows(c, kern, OPT_CACHE_K, head, pos0, n, k, k_stride);
+    store_rows(c, kern, OPT_CACHE_V, head, pos0, n, v, v_stride);
 }
 
 bool opt_cache_rows_bytes(const opt_cache *c, int64_t n, size_t *out) {
-    const int64_t dims[] = {c->n_heads, n, c->d + c->d_v};
-    int64_t elements = 0;
-    return opt_mul_dims(dims, 3, &elements) && opt_mul_size((size_t)elements, item_bytes(c), out);
-}
-
-/* Rows pos0 .. pos0 + n - 1 of every head, from a plane of the cache to `data` [n_heads, n_data]
- * or back. */
-static void move_plane(const opt_cache *c, void *plane, int64_t width, int64_t pos0, int64_t n,
-                       uint8_t *data, int64_t n_data, bool in) {
-    const size_t row = (size_t)width * item_bytes(c);
-    for (int64_t head = 0; head < c->n_heads; head++) {
-        uint8_t *at = (uint8_t *)plane + (size_t)(head * c->n_ctx + pos0) * row;
-        uint8_t *there = data + (size_t)(head * n_data) * row;
-        memcpy(in ? at : there, in ? there : at, (size_t)n * row);
+    size_t total = 0, bytes = 0;
+    for (int i = 0; i < OPT_CACHE_PLANES; i++) {
+        if (!plane_bytes(c, i, n, &bytes) || !opt_add_size(total, bytes, &total)) {
+            return false;
+        }
     }
+    *out = total;
+    return true;
 }
 
 void opt_cache_read_rows(const opt_cache *c, int64_t pos0, int64_t n, void *out) {
-    const size_t keys = (size_t)(c->n_heads * n * c->d) * item_bytes(c);
-    move_plane(c, c->k, c->d, pos0, n, out, n, false);
-    move_plane(c, c->v, c->d_v, pos0, n, (uint8_t *)out + keys, n, false);
+    uint8_t *to = out;
+    for (int i = 0; i < OPT_CACHE_PLANES; i++) {
+        const size_t bytes = (size_t)n * row_bytes(c, i);
+        for (int64_t head = 0; head < c->n_heads && bytes > 0; head++) {
+            memcpy(to, row_at(c, i, head, pos0), bytes);
+            to += bytes;
+        }
+    }
 }
 
 void opt_cache_write_rows(const opt_cache *c, int64_t pos0, int64_t n, const void *data,
                           int64_t n_data) {
-    const size_t keys = (size_t)(c->n_heads * n_data * c->d) * item_bytes(c);
-    uint8_t *from = (uint8_t *)(uintptr_t)data; /* read only with `in` */
-    move_plane(c, c->k, c->d, pos0, n, from, n_data, true);
-    move_plane(c, c->v, c->d_v, pos0, n, from + keys, n_data, true);
+    const uint8_t *from = data;
+    for (int i = 0; i < OPT_CACHE_PLANES; i++) {
+        const size_t row = row_bytes(c, i);
+        for (int64_t head = 0; head < c->n_heads && row > 0; head++) {
+            memcpy(row_at(c, i, head, pos0), from, (size_t)n * row);
+            from += (size_t)n_data * row;
+        }
+    }
 }
 
 void opt_cache_attend(const opt_cache *c, const opt_kern *kern, int64_t head, int64_t begin,
                       const opt_queries *queries, float scale) {
-    const int64_t k_at = (head * c->n_ctx + begin) * c->d,
-                  v_at = (head * c->n_ctx + begin) * c->d_v;
-    if (c->half) {
-        kern->attend_f16(queries, (const uint16_t *)c->k + k_at, c->d,
-                         (const uint16_t *)c->v + v_at, c->d_v, c->d, c->d_v, scale);
+    const void *k = row_at(c, OPT_CACHE_K, head, begin);
+    const void *v = row_at(c, OPT_CACHE_V, head, begin);
+    if (c->type == OPT_CACHE_I8) {
+        const void *k_scale = row_at(c, OPT_CACHE_K_SCALE, head, begin);
+        const void *v_scale = row_at(c, OPT_CACHE_V_SCALE, head, begin);
+        const opt_rows_i8 keys = {k, c->d, k_scale}, values = {v, c->d_v, v_scale};
+        kern->attend_i8(queries, &keys, &values, c->d, c->d_v, scale);
+    } else if (c->type == OPT_CACHE_F16) {
+        kern->attend_f16(queries, k, c->d, v, c->d_v, c->d, c->d_v, scale);
     } else {
-        kern->attend_f32(queries, (const float *)c->k + k_at, c->d, (const float *)c->v + v_at,
-                         c->d_v, c->d, c->d_v, scale);
+        kern->attend_f32(queries, k, c->d, v, c->d_v, c->d, c->d_v, scale);
     }
 }

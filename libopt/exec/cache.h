@@ -1,4 +1,7 @@
-/** KV cache: keys and values of every attention node, head by head, in f32 or f16. */
+/**
+ * KV cache: keys and values of every attention node, head by head, in f32, f16 or int8. In int8
+ * the key or value of a head at a position has a scale of its own (kern.h, quantize_row).
+ */
 #ifndef OPT_EXEC_CACHE_H
 #define OPT_EXEC_CACHE_H
 
@@ -6,16 +9,23 @@
 #include <stdint.h>
 
 #include "kern/kern.h"
+#include "opt/infer.h"
 
-/** Cache of one attention node. Keys [n_heads_kv, n_ctx, d], values [n_heads_kv, n_ctx, d_v]. */
+/** Planes of a cache: keys, values, and in int8 the scales of both. */
+enum { OPT_CACHE_K, OPT_CACHE_V, OPT_CACHE_K_SCALE, OPT_CACHE_V_SCALE, OPT_CACHE_PLANES };
+
+/** Cache of one attention node. A plane is [n_heads, n_rows, width]. */
 typedef struct opt_cache {
-    bool half;       /* f16 instead of f32 */
-    int64_t n_heads; /* key/value heads */
-    int64_t n_ctx, d, d_v;
-    void *k, *v;
+    opt_cache_type type; /* not OPT_CACHE_AUTO */
+    int64_t n_heads;     /* key/value heads */
+    int64_t n_rows;      /* positions that it holds */
+    int64_t d, d_v;
+    uint8_t *plane[OPT_CACHE_PLANES];
 } opt_cache;
 
-/** Bytes of keys and of values together; false on overflow. */
+/** "f16" and the like. */
+const char *opt_cache_type_name(opt_cache_type type);
+/** Bytes of all planes; false on overflow. */
 bool opt_cache_bytes(const opt_cache *c, size_t *out);
 /** Gives the cache its memory (64-byte aligned). */
 void opt_cache_bind(opt_cache *c, void *memory);
@@ -24,7 +34,7 @@ void opt_cache_store(const opt_cache *c, const opt_kern *kern, int64_t head, int
                      int64_t n, const float *k, int64_t k_stride, const float *v, int64_t v_stride);
 /** Bytes of n positions, keys and values of all heads; false on overflow. */
 bool opt_cache_rows_bytes(const opt_cache *c, int64_t n, size_t *out);
-/** Copies positions pos0 .. pos0 + n - 1 out: the keys of head after head, then the values. */
+/** Copies positions pos0 .. pos0 + n - 1 out: plane after plane, head after head. */
 void opt_cache_read_rows(const opt_cache *c, int64_t pos0, int64_t n, void *out);
 /** Copies the first n of the n_data positions that opt_cache_read_rows wrote to pos0 .. . */
 void opt_cache_write_rows(const opt_cache *c, int64_t pos0, int64_t n, const void *data,

@@ -12,7 +12,7 @@ opt_status opt_session_kv_layout(const opt_session *s, opt_str *out) {
     for (int i = 0; i < s->model->n_caches; i++) {
         const opt_cache *c = &s->caches[i];
         OPT_TRY(opt_str_printf(s->ctx, out, "\n%s %" PRId64 " %" PRId64 " %" PRId64,
-                               c->half ? "f16" : "f32", c->n_heads, c->d, c->d_v));
+                               opt_cache_type_name(c->type), c->n_heads, c->d, c->d_v));
     }
 done:
     return st;

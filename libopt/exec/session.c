@@ -129,9 +129,9 @@ static opt_status shape_caches(opt_session *s) {
         if (c < 0 || c >= m->n_caches || s->caches[c].n_heads != 0) {
             return opt_fail(s->ctx, OPT_ERR_BUG, node->name, "cache %d is not this node's own", c);
         }
-        s->caches[c] = (opt_cache){.half = !s->exact,
+        s->caches[c] = (opt_cache){.type = s->cache_type,
                                    .n_heads = node->p.attention.n_heads_kv,
-                                   .n_ctx = s->n_ctx,
+                                   .n_rows = s->n_ctx,
                                    .d = node->p.attention.head_dim,
                                    .d_v = node->p.attention.head_dim_v};
     }
@@ -226,6 +226,7 @@ static opt_status allocate(opt_session *s) {
         l.total, l.cache_bytes, s->n_ctx, l.activation_bytes + l.grad_bytes, s->n_batch, limit);
     OPT_TRY_PTR(s->block = opt_alloc(s->ctx, l.total));
     s->bytes += l.total;
+    s->cache_bytes = l.cache_bytes;
     bind_block(s, &l, off);
     if (s->trains != NULL) {
         opt_reverse_bind(s);
@@ -239,6 +240,9 @@ static opt_status set_options(opt_session *s, const opt_session_options *options
     s->exact = options != NULL && options->compute != OPT_COMPUTE_FAST;
     s->act.bf16 = options != NULL && options->compute == OPT_COMPUTE_BF16;
     s->act.wide = s->act.bf16 || (options != NULL && options->compute == OPT_COMPUTE_I16);
+    s->cache_type = options != NULL && options->cache != OPT_CACHE_AUTO ? options->cache
+                    : s->exact                                          ? OPT_CACHE_F32
+                                                                        : OPT_CACHE_F16;
     s->n_ctx = options != NULL && options->n_ctx != 0 ? options->n_ctx : s->model->hp.n_ctx_train;
     s->n_batch = options != NULL && options->n_batch != 0 ? options->n_batch : DEFAULT_BATCH;
     if (s->n_ctx < 1 || s->n_batch < 1) {
@@ -328,6 +332,10 @@ void opt_session_compute_counts(const opt_session *s, int64_t *n_int8, int64_t *
 }
 
 uint64_t opt_session_bytes(const opt_session *s) { return s->bytes; }
+
+opt_cache_type opt_session_cache_type(const opt_session *s) { return s->cache_type; }
+
+uint64_t opt_session_cache_bytes(const opt_session *s) { return s->cache_bytes; }
 
 void opt_session_observe(opt_session *s, opt_observe_fn fn, void *user) {
     s->observe = fn;

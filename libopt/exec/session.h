@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "model/graph.h"
+#include "opt/infer.h"
 
 typedef struct opt_session opt_session;
 
@@ -30,6 +31,7 @@ typedef struct opt_reverse_options {
 
 typedef struct opt_session_options {
     opt_compute compute;
+    opt_cache_type cache;
     int64_t n_ctx;    /**< positions of a sequence's cache; 0: the model's training context */
     int n_seqs;       /**< sequences with a cache each; 0: 1 */
     int64_t n_batch;  /**< tokens that run through the graph at once; 0: 512 */
@@ -137,5 +139,8 @@ void opt_session_observe(opt_session *s, opt_observe_fn fn, void *user);
 void opt_session_compute_counts(const opt_session *s, int64_t *n_int8, int64_t *n_f32);
 /** Bytes of cache and activations. */
 uint64_t opt_session_bytes(const opt_session *s);
+/** How keys and values are kept (not OPT_CACHE_AUTO), and the bytes of all of them. */
+opt_cache_type opt_session_cache_type(const opt_session *s);
+uint64_t opt_session_cache_bytes(const opt_session *s);
 
 #endif

@@ -36,7 +36,9 @@ struct opt_session {
     opt_exec_node *nodes; /* [model->n_nodes] */
     opt_step *steps;      /* [n_steps] */
     int n_steps;
-    opt_cache *caches; /* [n_seqs, model->n_caches] */
+    opt_cache_type cache_type; /* not OPT_CACHE_AUTO */
+    opt_cache *caches;         /* [n_seqs, model->n_caches] */
+    uint64_t cache_bytes;
 
     opt_act_buffer act;
     size_t scratch_bytes; /* of each worker */

@@ -167,12 +167,13 @@ static opt_status job_text(batch *b, opt_str *out) {
     const opt_sampling *s = &b->o->sampling;
     OPT_TRY(opt_runner_fingerprint(b->r, &model));
     OPT_TRY(opt_str_printf(b->ctx, out,
-                           "%016" PRIx64 " %d %s %" PRId64 " %" PRId64 " %d %d %a %" PRId64
+                           "%016" PRIx64 " %d %d %s %" PRId64 " %" PRId64 " %d %d %a %" PRId64
                            " %a %a %a %" PRId64 " %a %a %" PRIu64,
-                           model, b->r->options.exact, opt_ctx_isa(b->ctx), b->r->options.n_ctx,
-                           b->o->max_tokens, b->o->bos, b->o->ignore_eos, s->temperature, s->top_k,
-                           s->top_p, s->min_p, s->repetition_penalty, s->repetition_window,
-                           s->presence_penalty, s->frequency_penalty, s->seed));
+                           model, b->r->options.exact, (int)b->r->options.cache,
+                           opt_ctx_isa(b->ctx), b->r->options.n_ctx, b->o->max_tokens, b->o->bos,
+                           b->o->ignore_eos, s->temperature, s->top_k, s->top_p, s->min_p,
+                           s->repetition_penalty, s->repetition_window, s->presence_penalty,
+                           s->frequency_penalty, s->seed));
     for (size_t i = 0; i < s->n_bias; i++) {
         OPT_TRY(opt_str_printf(b->ctx, out, " %d=%a", s->bias[i].id, (double)s->bias[i].bias));
     }
@@ -471,6 +472,7 @@ static opt_status run_requests(batch *b) {
     const int64_t parallel = b->o->n_parallel > 0 ? b->o->n_parallel : DEFAULT_PARALLEL;
     const opt_session_options options = {
         .compute = b->r->options.exact ? OPT_COMPUTE_EXACT : OPT_COMPUTE_FAST,
+        .cache = b->r->options.cache,
         .n_ctx = n_ctx,
         .n_seqs = (int)opt_min_i64(opt_min_i64(parallel, (int64_t)n), OPT_MAX_SEQS)};
     OPT_TRY(opt_session_new(b->ctx, b->r->opened.model, &options, &session));

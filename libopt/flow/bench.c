@@ -140,6 +140,7 @@ static opt_status measure_batch(bench *b, opt_runner *r, double *tps, opt_bench_
     opt_status st = OPT_OK;
     const opt_session_options o = {.compute =
                                        r->options.exact ? OPT_COMPUTE_EXACT : OPT_COMPUTE_FAST,
+                                   .cache = r->options.cache,
                                    .n_ctx = b->n_gen,
                                    .n_seqs = (int)out->n_batch,
                                    .n_batch = OPT_MAX_SEQS};

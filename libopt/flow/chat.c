@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "exec/cache.h"
 #include "flow/runner.h"
 #include "runtime/generate.h"
 
@@ -225,6 +226,8 @@ opt_status opt_chat_say(opt_chat *c, const char *text, size_t n, opt_generate_re
         .n_passes = outcome.n_passes,
         .n_guessed = outcome.n_guessed,
         .n_right = outcome.n_right,
+        .cache_type = opt_cache_type_name(opt_session_cache_type(c->session)),
+        .cache_bytes = opt_session_cache_bytes(c->session),
     };
 done:
     if (st != OPT_OK && asked) { /* the turn has not taken place */

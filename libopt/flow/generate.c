@@ -1,6 +1,7 @@
 #include "runtime/generate.h"
 
 #include "base/num.h"
+#include "exec/cache.h"
 #include "flow/runner.h"
 
 #define DEFAULT_MAX_TOKENS 128
@@ -83,6 +84,8 @@ opt_status opt_generate(opt_ctx *ctx, opt_runner *r, const opt_generate_options 
         .n_passes = outcome.n_passes,
         .n_guessed = outcome.n_guessed,
         .n_right = outcome.n_right,
+        .cache_type = opt_cache_type_name(opt_session_cache_type(job.session)),
+        .cache_bytes = opt_session_cache_bytes(job.session),
         .ids = tokens.ids,
         .impl = ctx,
     };

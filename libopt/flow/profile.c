@@ -13,7 +13,7 @@ enum { DEFAULT_PROMPT = 512, DEFAULT_GEN = 32, MAX_ROWS = 64 };
 
 typedef struct profiler {
     const opt_model *model;
-    bool exact;
+    double cache_item; /* bytes of an element of the cache */
     opt_profile_phase *phase;
     opt_profile_row *layers; /* [n_layers + 1] of the phase: the last is what is outside of them */
 } profiler;
@@ -41,9 +41,15 @@ static void node_work(const profiler *p, const opt_node *x, double n, double pos
             keys = keys < window ? keys : window;
             rows = rows < window + n ? rows : window + n;
         }
-        out->stored = rows * (double)x->p.attention.n_heads_kv * d * (p->exact ? 4 : 2);
+        out->stored = rows * (double)x->p.attention.n_heads_kv * d * p->cache_item;
         out->ops = 2 * n * keys * (double)x->p.attention.n_heads * d;
     }
+}
+
+/** Bytes of an element of the cache, its share of the scale left out. */
+static double cache_item(const opt_session *s) {
+    const opt_cache_type type = opt_session_cache_type(s);
+    return type == OPT_CACHE_F32 ? 4 : type == OPT_CACHE_F16 ? 2 : 1;
 }
 
 /** "linear ffn_gate" for the nodes that run together with blk.3.ffn_gate. */
@@ -173,7 +179,7 @@ opt_status opt_profile(opt_ctx *ctx, opt_runner *r, const opt_profile_options *o
     OPT_TRY(opt_probe(ctx, &out.probe));
     OPT_TRY(opt_runner_session(r, total, &s));
     for (int i = 0; i < 2; i++) {
-        profiler p = {.model = m, .exact = r->options.exact, .phase = &out.phases[i]};
+        profiler p = {.model = m, .cache_item = cache_item(s), .phase = &out.phases[i]};
         OPT_TRY(new_phase(ctx, m, i == 0 ? "read" : "write", &out.phases[i]));
         p.layers = out.phases[i].layers;
         OPT_TRY(

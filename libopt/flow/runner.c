@@ -46,6 +46,7 @@ opt_status opt_runner_session(opt_runner *r, int64_t n_ctx, opt_session **out) {
     if (r->session == NULL) {
         const opt_session_options o = {
             .compute = r->options.exact ? OPT_COMPUTE_EXACT : OPT_COMPUTE_FAST,
+            .cache = r->options.cache,
             .n_ctx = n_ctx,
         };
         OPT_TRY(opt_session_new(r->ctx, r->opened.model, &o, &r->session));

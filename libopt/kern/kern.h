@@ -291,6 +291,21 @@ typedef void opt_kern_attend_f32_fn(const opt_queries *s, const float *k, int64_
 typedef void opt_kern_attend_f16_fn(const opt_queries *s, const uint16_t *k, int64_t k_stride,
                                     const uint16_t *v, int64_t v_stride, int64_t d, int64_t d_v,
                                     float scale);
+/** Rows in int8 that have a scale each: row j is scale[j] * x[j * stride ..]. */
+typedef struct opt_rows_i8 {
+    const int8_t *x;
+    int64_t stride;
+    const float *scale;
+} opt_rows_i8;
+/** The same over keys and values in int8: products with their integers, scales behind them. */
+typedef void opt_kern_attend_i8_fn(const opt_queries *s, const opt_rows_i8 *k, const opt_rows_i8 *v,
+                                   int64_t d, int64_t d_v, float scale);
+/**
+ * One row of attend_i8's keys or values: q [n] = nearest even of x * (127 / max|x|), *scale =
+ * max|x| / 127. A row below 2^-100 counts as zero; one with a NaN or an infinity gets a NaN scale.
+ * The same bits on every instruction set.
+ */
+typedef void opt_kern_quantize_row_fn(const float *x, int64_t n, int8_t *q, float *scale);
 /** Rounds to half precision, nearest even; NaN stays NaN (quiet), overflow gives infinity. */
 typedef void opt_kern_f32_to_f16_fn(const float *x, uint16_t *y, int64_t n);
 /**
@@ -354,6 +369,8 @@ typedef struct opt_kern {
     opt_kern_add_fn *add;
     opt_kern_attend_f32_fn *attend_f32;
     opt_kern_attend_f16_fn *attend_f16;
+    opt_kern_attend_i8_fn *attend_i8;
+    opt_kern_quantize_row_fn *quantize_row;
     opt_kern_f32_to_f16_fn *f32_to_f16;
     opt_kern_sum_words_fn *sum_words;
     opt_kern_peak_i8_fn *peak_i8;

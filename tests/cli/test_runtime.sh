@@ -22,6 +22,24 @@ check "two ways to guess" grep -q 'two ways to guess; choose one' err
 expect 2 infer-run generate q.gguf -p Once --draft "$source/testdata/families/qwen3"
 check "another vocabulary" grep -q 'qwen3: has a vocabulary of 320 tokens' err
 
+# Keys and values in other types
+expect 0 infer-run generate q.gguf -p Once --max-tokens 20 --kv-type f16 --json
+half=$(json_check out result.cache_bytes)
+cp out f16.json
+expect 0 infer-run generate q.gguf -p Once --max-tokens 20 --json
+check "f16 is the default" test "$(json_check out result.cache_type) $(json_check out result.text)" = "f16 $(json_check f16.json result.text)"
+expect 0 infer-run generate q.gguf -p Once --max-tokens 20 --kv-type f32 --json
+check "f32 takes twice as much" test "$(json_check out result.cache_bytes)" = $((2 * half))
+expect 0 infer-run generate q.gguf -p Once --max-tokens 20 --kv-type int8 --json
+check "int8 takes less" test "$(json_check out result.cache_bytes)" -lt "$half"
+cp out int8.json
+expect 0 infer-run generate q.gguf -p Once --max-tokens 20 --kv-type int8 --json -j 3 --lookup
+check "int8: the same text with threads and guesses" test "$(json_check out result.text)" = "$(json_check int8.json result.text)"
+expect 0 infer-run compare q.gguf q.gguf --kv-type int8 --text tinystories.txt --ctx 128 --windows 4 --max-kld 0.02
+expect 0 infer-run compare q.gguf q.gguf --text tinystories.txt --ctx 128 --windows 2 --json
+check "the same type: no divergence" test "$(json_check out result.kld.mean)" = 0
+expect 2 infer-run generate q.gguf -p Once --kv-type int4
+
 # Logit bias
 expect 0 infer-run generate q.gguf -p Once --max-tokens 4 --logit-bias 42=1e30 --json
 check "a large bias wins" test "$(json_check out result.ids.4)" = 42

@@ -33,16 +33,22 @@ typedef struct rig {
     opt_session *session;
 } rig;
 
-static inline rig rig_open(const char *path, opt_compute compute, int64_t n_ctx, int64_t n_batch,
-                           int n_threads) {
+static inline rig rig_open_cache(const char *path, opt_compute compute, opt_cache_type cache,
+                                 int64_t n_ctx, int64_t n_batch, int n_threads) {
     rig r = {0};
     const opt_ctx_options options = {.n_threads = n_threads};
-    const opt_session_options session = {.compute = compute, .n_ctx = n_ctx, .n_batch = n_batch};
+    const opt_session_options session = {
+        .compute = compute, .cache = cache, .n_ctx = n_ctx, .n_batch = n_batch};
     assert_int_equal(opt_ctx_new(&options, &r.ctx), OPT_OK);
     GOLDEN_OK(r.ctx, opt_source_open(r.ctx, path, &r.source));
     GOLDEN_OK(r.ctx, opt_model_open(r.ctx, r.source, &r.model));
     GOLDEN_OK(r.ctx, opt_session_new(r.ctx, r.model, &session, &r.session));
     return r;
+}
+
+static inline rig rig_open(const char *path, opt_compute compute, int64_t n_ctx, int64_t n_batch,
+                           int n_threads) {
+    return rig_open_cache(path, compute, OPT_CACHE_AUTO, n_ctx, n_batch, n_threads);
 }
 
 static inline void rig_close(rig *r) {

@@ -31,9 +31,10 @@ static opt_status collect(void *user, int piece, const float *logits) {
     return OPT_OK;
 }
 
-static opt_session *open_seqs(rig *r, opt_compute compute, int n_seqs, int64_t n_batch) {
+static opt_session *open_seqs(rig *r, opt_compute compute, opt_cache_type cache, int n_seqs,
+                              int64_t n_batch) {
     const opt_session_options o = {
-        .compute = compute, .n_ctx = N_CTX, .n_seqs = n_seqs, .n_batch = n_batch};
+        .compute = compute, .cache = cache, .n_ctx = N_CTX, .n_seqs = n_seqs, .n_batch = n_batch};
     opt_session *s = NULL;
     GOLDEN_OK(r->ctx, opt_session_new(r->ctx, r->model, &o, &s));
     return s;
@@ -48,10 +49,11 @@ static void alone(rig *r, const int32_t *ids, int64_t n, float *out) {
 }
 
 /* Sequences of different lengths, read in pieces of different sizes, together. */
-static void check_seqs(const char *path, opt_compute compute, int n_seqs, int n_threads) {
-    rig r = rig_open(path, compute, N_CTX, 0, n_threads);
+static void check_seqs(const char *path, opt_compute compute, opt_cache_type cache, int n_seqs,
+                       int n_threads) {
+    rig r = rig_open_cache(path, compute, cache, N_CTX, 0, n_threads);
     const int64_t n_vocab = rig_n_vocab(&r);
-    opt_session *s = open_seqs(&r, compute, n_seqs, 512);
+    opt_session *s = open_seqs(&r, compute, cache, n_seqs, 512);
     int32_t ids[MAX_SEQS][N_IDS];
     float *found = calloc((size_t)(MAX_SEQS * n_vocab), sizeof *found);
     float *expected = calloc((size_t)n_vocab, sizeof *expected);
@@ -99,18 +101,21 @@ static void test_exec_seqs__the_same_bits_as_alone(void **state) {
     (void)state;
     test_make_dir(dir, sizeof dir);
     for (int i = 0; i < COUNT_OF(n_seqs); i++) {
-        check_seqs(STORIES, i % 2 == 0 ? OPT_COMPUTE_FAST : OPT_COMPUTE_EXACT, n_seqs[i],
-                   1 + i % 3);
+        for (int cache = OPT_CACHE_AUTO; cache <= OPT_CACHE_I8; cache += OPT_CACHE_I8) {
+            check_seqs(STORIES, i % 2 == 0 ? OPT_COMPUTE_FAST : OPT_COMPUTE_EXACT,
+                       (opt_cache_type)cache, n_seqs[i], 1 + i % 3);
+            check_seqs(OPT_TESTDATA "/families/qwen2-sliding", OPT_COMPUTE_FAST,
+                       (opt_cache_type)cache, n_seqs[i], 2);
+        }
     }
-    check_seqs(OPT_TESTDATA "/families/qwen2-sliding", OPT_COMPUTE_FAST, 9, 2);
     static const char *const formats[] = {"q4_0", "q8_0", "int4_g64_zp", "bf16"};
     for (int i = 0; i < COUNT_OF(formats); i++) {
         snprintf(path, sizeof path, "%s/model.gguf", dir);
         rig r = rig_open(STORIES, OPT_COMPUTE_EXACT, 16, 0, 1);
         rewrite_as_gguf(r.ctx, r.model, path, opt_format_by_name(formats[i]));
         rig_close(&r);
-        check_seqs(path, OPT_COMPUTE_FAST, 9, 2);
-        check_seqs(path, OPT_COMPUTE_FAST, 64, 3);
+        check_seqs(path, OPT_COMPUTE_FAST, OPT_CACHE_AUTO, 9, 2);
+        check_seqs(path, OPT_COMPUTE_FAST, OPT_CACHE_I8, 64, 3);
     }
     test_remove_dir(dir);
 }
@@ -134,7 +139,7 @@ static void test_exec_seqs__what_is_refused(void **state) {
     };
     (void)state;
     rig r = rig_open(STORIES, OPT_COMPUTE_FAST, N_CTX, 0, 1);
-    opt_session *s = open_seqs(&r, OPT_COMPUTE_FAST, 2, 16);
+    opt_session *s = open_seqs(&r, OPT_COMPUTE_FAST, OPT_CACHE_AUTO, 2, 16);
     for (int i = 0; i < COUNT_OF(rows); i++) {
         assert_int_equal(opt_session_eval_seqs(s, rows[i].pieces, 2, NULL, NULL), OPT_ERR_USAGE);
         if (strstr(opt_ctx_error_message(r.ctx), rows[i].message) == NULL) {
@@ -171,7 +176,7 @@ static opt_status count_done(void *user, size_t i) {
  */
 static void run_batch(int n_seqs, int64_t n_batch, int32_t (*out)[N_CTX + 1], size_t *n) {
     rig r = rig_open(STORIES, OPT_COMPUTE_FAST, N_CTX, 0, 2);
-    opt_session *s = open_seqs(&r, OPT_COMPUTE_FAST, n_seqs, n_batch);
+    opt_session *s = open_seqs(&r, OPT_COMPUTE_FAST, OPT_CACHE_AUTO, n_seqs, n_batch);
     opt_batch_request requests[N_REQUESTS] = {0}, *pointers[N_REQUESTS];
     int done[N_REQUESTS] = {0};
     opt_batch_counts counts;

@@ -50,8 +50,8 @@ static int64_t read_ids(rig *r, opt_prefix *p, const int32_t *ids, int64_t n, fl
 }
 
 /* A chain of texts, each with what the cache has of it afterwards. */
-static void check_bits(const char *path, opt_compute compute, const opt_prefix_options *o,
-                       int64_t n_batch, int n_threads) {
+static void check_bits(const char *path, opt_compute compute, opt_cache_type cache,
+                       const opt_prefix_options *o, int64_t n_batch, int n_threads) {
     static const struct {
         int64_t n, same; /* tokens, and how many of them are those of the first text */
         int64_t found;
@@ -60,8 +60,8 @@ static void check_bits(const char *path, opt_compute compute, const opt_prefix_o
         {230, 130, 130}, {230, 40, 40},   {64, 64, 63},    {65, 64, 64},
         {230, 0, 0},     {2, 2, 1},       {1, 1, 0},       {230, 200, 229},
     };
-    rig r = rig_open(path, compute, N_CTX, n_batch, n_threads);
-    rig plain = rig_open(path, compute, N_CTX, 0, 1);
+    rig r = rig_open_cache(path, compute, cache, N_CTX, n_batch, n_threads);
+    rig plain = rig_open_cache(path, compute, cache, N_CTX, 0, 1);
     const int64_t n_vocab = rig_n_vocab(&r);
     opt_prefix *p = open_cache(&r, o);
     float *found = calloc((size_t)n_vocab, sizeof *found);
@@ -96,16 +96,16 @@ static void test_prefix__the_same_bits(void **state) {
         test_make_dir(dir, sizeof dir);
         const opt_prefix_options on_disk = {.dir = dir};
         const opt_prefix_options in_memory = {.memory_bytes = 64 << 20};
-        check_bits(STORIES, computes[i], &on_disk, i == 0 ? 0 : 7, 1 + i);
-        check_bits(STORIES, computes[i], &in_memory, 16, 3);
+        check_bits(STORIES, computes[i], OPT_CACHE_AUTO, &on_disk, i == 0 ? 0 : 7, 1 + i);
+        check_bits(STORIES, computes[i], OPT_CACHE_I8, &in_memory, 16, 3);
         test_remove_dir(dir);
         test_make_dir(dir, sizeof dir);
         const opt_prefix_options both = {.dir = dir, .memory_bytes = 100000};
-        check_bits(STORIES, computes[i], &both, 64, 2);
+        check_bits(STORIES, computes[i], OPT_CACHE_I8, &both, 64, 2);
         test_remove_dir(dir);
         test_make_dir(dir, sizeof dir);
         const opt_prefix_options sliding = {.dir = dir};
-        check_bits(SLIDING, computes[i], &sliding, 9, 2);
+        check_bits(SLIDING, computes[i], OPT_CACHE_AUTO, &sliding, 9, 2);
         test_remove_dir(dir);
     }
 }

@@ -117,7 +117,9 @@ static opt_status run_compare(cli_job *job, void *user) {
     settings *s = user;
     opt_eval_options o;
     opt_status st = eval_options(job, s, &o);
+    const int kv_type = s->kv_type;
     for (int i = 0; i < 2 && st == OPT_OK; i++) {
+        s->kv_type = i == 0 ? 0 : kv_type; /* of the model; the reference keeps the default */
         st = run_open(job, s, i, 0);
     }
     if (st == OPT_OK) {

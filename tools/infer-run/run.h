@@ -11,7 +11,7 @@
 /** Settings of all commands; each uses some of them. */
 typedef struct settings {
     cli_common common;
-    int compute, bos, convention;
+    int compute, kv_type, bos, convention;
     int64_t n_ctx;
     const char *text_path, *prompt;
     int64_t n_windows, max_tokens, seed, top_k, repeat_window;
@@ -57,7 +57,10 @@ typedef struct settings {
 #define COMPUTE_ROW                                                                                \
     ROW("compute", 0, CLI_CHOICE, "HOW",                                                           \
         "fast: int8 activations, what is deployed (default); exact: f32 activations", compute,     \
-        "fast|exact", 0, 0)
+        "fast|exact", 0, 0),                                                                       \
+        ROW("kv-type", 0, CLI_CHOICE, "TYPE",                                                      \
+            "keys and values of the cache (default: f16, with exact f32)", kv_type,                \
+            "auto|f32|f16|int8", 0, 0)
 #define TEXT_ROWS                                                                                  \
     ROW("text", 't', CLI_PATH, "FILE", "text to measure on; - is standard input", text_path, NULL, \
         0, 0),                                                                                     \

@@ -38,6 +38,7 @@ void run_cleanup(cli_job *job, void *user) {
 opt_status run_open(cli_job *job, settings *s, int i, int64_t n_ctx) {
     const opt_runner_options o = {.exact = s->compute == 1,
                                   .n_ctx = n_ctx,
+                                  .cache = (opt_cache_type)s->kv_type,
                                   .prefix = {.dir = s->prefix_dir,
                                              .dir_bytes = s->prefix_bytes,
                                              .memory_bytes = s->prefix_memory,
@@ -194,6 +195,8 @@ void run_print_speed(const cli_job *job, const opt_generate_result *g) {
             (long long)g->n_generated,
             g->generate_seconds > 0 ? (double)g->n_generated / g->generate_seconds : 0.0,
             g->stop_reason);
+    fprintf(stderr, "%s: keys and values took %.4g MiB in %s\n", job->tool->name,
+            (double)g->cache_bytes / 1048576, g->cache_type);
     if (g->n_guessed > 0) {
         fprintf(stderr, "%s: guessed %lld tokens, %lld right (%.0f %%), in %lld passes\n",
                 job->tool->name, (long long)g->n_guessed, (long long)g->n_right,

@@ -41,60 +41,6 @@ void optk_add__ref(float *y, const float *x, int64_t n) {
     }
 }
 
-/** Turns scores [n] into softmax weights in place. */
-static void softmax(float *scores, int64_t n) {
-    double max = -INFINITY;
-    for (int64_t i = 0; i < n; i++) {
-        max = fmax(max, (double)scores[i]);
-    }
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++) {
-        sum += exp((double)scores[i] - max);
-    }
-    for (int64_t i = 0; i < n; i++) {
-        scores[i] = (float)(exp((double)scores[i] - max) / sum);
-    }
-}
-
-/** Element i of a key or value. */
-static double element(bool half, const void *p, int64_t i) {
-    return half ? (double)optk_f16_to_f32(((const uint16_t *)p)[i]) : (double)((const float *)p)[i];
-}
-
-static void attend(bool half, const opt_queries *s, const void *k, int64_t k_stride, const void *v,
-                   int64_t v_stride, int64_t d, int64_t d_v, float scale) {
-    for (int64_t query = 0; query < s->n; query++) {
-        const float *q = s->q + query * s->q_stride;
-        const int64_t n_keys = s->n_keys + query * s->n_more;
-        for (int64_t j = 0; j < n_keys; j++) {
-            double dot = 0;
-            for (int64_t i = 0; i < d; i++) {
-                dot += (double)q[i] * element(half, k, j * k_stride + i);
-            }
-            s->scores[j] = (float)(dot * (double)scale);
-        }
-        softmax(s->scores, n_keys);
-        for (int64_t i = 0; i < d_v; i++) {
-            double sum = 0;
-            for (int64_t j = 0; j < n_keys; j++) {
-                sum += (double)s->scores[j] * element(half, v, j * v_stride + i);
-            }
-            s->out[query * s->out_stride + i] = (float)sum;
-        }
-    }
-}
-
-void optk_attend_f32__ref(const opt_queries *s, const float *k, int64_t k_stride, const float *v,
-                          int64_t v_stride, int64_t d, int64_t d_v, float scale) {
-    attend(false, s, k, k_stride, v, v_stride, d, d_v, scale);
-}
-
-void optk_attend_f16__ref(const opt_queries *s, const uint16_t *k, int64_t k_stride,
-                          const uint16_t *v, int64_t v_stride, int64_t d, int64_t d_v,
-                          float scale) {
-    attend(true, s, k, k_stride, v, v_stride, d, d_v, scale);
-}
-
 void optk_f32_to_f16__ref(const float *x, uint16_t *y, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         y[i] = optk_f32_to_f16(x[i]);

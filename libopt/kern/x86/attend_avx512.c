@@ -1,21 +1,24 @@
 /*
- * Attention with AVX-512, references optk_attend_f32__ref and optk_attend_f16__ref; bound: a few
- * ulp of sum p |v| for scores of moderate size.
+ * Attention with AVX-512, references optk_attend_{f32,f16,i8}__ref; bound: a few ulp of sum p |v|
+ * for scores of moderate size.
  *
  * Four queries share what is loaded of keys and values. Orders, the same for one query as for four:
  * dot products have 16 lanes over d, added as reduce4 does; the sum of exponentials has 16 lanes
- * over keys; outputs add keys one by one.
+ * over keys; outputs add keys one by one. Integers are multiplied as they are: the scale of a key
+ * comes to the finished dot product, that of a value to its weight.
  */
 #include <math.h>
 
 #include "base/num.h"
+#include "kern/act.h"
 #include "kern/rows.h"
 #include "kern/x86/vec_avx512.h"
 
 /* Constant after inlining: how keys and values are stored, and whether d and d_v are multiples
  * of 16. */
+typedef enum store { STORE_F32, STORE_F16, STORE_I8 } store;
 typedef struct kind {
-    bool half;
+    store store;
     bool whole;
 } kind;
 
@@ -29,12 +32,19 @@ typedef struct job {
     int64_t d;
     int64_t d_v;
     float scale;
-    int64_t n_scores; /* stride of the scratch */
+    int64_t n_scores;     /* stride of the scratch */
+    const float *k_scale; /* of rows in int8 */
+    const float *v_scale;
 } job;
 
 /** The first min(n, 16) elements from i of a key or value, the others zero. */
 static inline OPT_ALWAYS_INLINE __m512 load(kind c, const uint8_t *row, int64_t i, int64_t n) {
-    if (c.half) {
+    if (c.store == STORE_I8) {
+        const __m128i x = c.whole ? _mm_loadu_si128((const void *)(row + i))
+                                  : _mm_maskz_loadu_epi8(lanes16(n), row + i);
+        return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(x));
+    }
+    if (c.store == STORE_F16) {
         const uint8_t *p = row + 2 * i;
         return _mm512_cvtph_ps(c.whole ? _mm256_loadu_si256((const void *)p)
                                        : _mm256_maskz_loadu_epi16(lanes16(n), p));
@@ -74,8 +84,11 @@ static inline OPT_ALWAYS_INLINE void dots(kind c, int n_q, const job *j, int64_t
         const __mmask8 mask = (__mmask8)lanes16(opt_min_i64(4, n_keys - key));
         for (int a = 0; a < n_q; a++) {
             const __m128 four = reduce4(sum[a][0], sum[a][1], sum[a][2], sum[a][3]);
-            _mm_mask_storeu_ps(j->s->scores + a * j->n_scores + key, mask,
-                               _mm_mul_ps(four, _mm_set1_ps(j->scale)));
+            __m128 scores = _mm_mul_ps(four, _mm_set1_ps(j->scale));
+            if (c.store == STORE_I8) {
+                scores = _mm_mul_ps(scores, _mm_maskz_loadu_ps(mask, j->k_scale + key));
+            }
+            _mm_mask_storeu_ps(j->s->scores + a * j->n_scores + key, mask, scores);
         }
     }
 }
@@ -96,6 +109,16 @@ static float exponentials(float *scores, int64_t n) {
         _mm512_mask_storeu_ps(scores + i, mask, e);
     }
     return 1.0f / reduce1(sum);
+}
+
+/** Multiplies weights by the scales of the values. */
+static void scale_weights(float *scores, const float *scale, int64_t n) {
+    for (int64_t i = 0; i < n; i += 16) {
+        const __mmask16 mask = lanes16(n - i);
+        _mm512_mask_storeu_ps(scores + i, mask,
+                              _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, scores + i),
+                                            _mm512_maskz_loadu_ps(mask, scale + i)));
+    }
 }
 
 /** sum += weight of `key` times elements at .. at + 63 of its value, for queries a0 .. n_q - 1. */
@@ -150,6 +173,9 @@ static inline OPT_ALWAYS_INLINE void queries(kind c, int n_q, const job *j, int6
     dots(c, n_q, j, i0, n_keys + (n_q - 1) * j->s->n_more);
     for (int a = 0; a < n_q; a++) {
         inverse[a] = exponentials(j->s->scores + a * j->n_scores, n_keys + a * j->s->n_more);
+        if (c.store == STORE_I8) {
+            scale_weights(j->s->scores + a * j->n_scores, j->v_scale, n_keys + a * j->s->n_more);
+        }
     }
     for (int64_t at = 0; at < j->d_v; at += 64) {
         mix64(c, n_q, j, i0, n_keys, at, inverse);
@@ -169,24 +195,69 @@ static inline OPT_ALWAYS_INLINE void attend(kind c, const job *j) {
     }
 }
 
-#define ATTEND(function, type, is_half)                                                            \
+static inline OPT_ALWAYS_INLINE void attend_any(store how, const job *j) {
+    if (j->d % 16 == 0 && j->d_v % 16 == 0) {
+        attend((kind){how, true}, j);
+    } else {
+        attend((kind){how, false}, j);
+    }
+}
+
+static int64_t n_scores(const opt_queries *s) { return s->n_keys + (s->n - 1) * s->n_more; }
+
+#define ATTEND(function, type, kind)                                                               \
     void function(const opt_queries *s, const type *k, int64_t k_stride, const type *v,            \
                   int64_t v_stride, int64_t d, int64_t d_v, float scale) {                         \
-        const job j = {s,                                                                          \
-                       (const uint8_t *)k,                                                         \
-                       (const uint8_t *)v,                                                         \
-                       (size_t)k_stride * sizeof *k,                                               \
-                       (size_t)v_stride * sizeof *v,                                               \
-                       d,                                                                          \
-                       d_v,                                                                        \
-                       scale,                                                                      \
-                       s->n_keys + (s->n - 1) * s->n_more};                                        \
-        if (d % 16 == 0 && d_v % 16 == 0) {                                                        \
-            attend((kind){is_half, true}, &j);                                                     \
-        } else {                                                                                   \
-            attend((kind){is_half, false}, &j);                                                    \
-        }                                                                                          \
+        const job j = {.s = s,                                                                     \
+                       .k = (const uint8_t *)k,                                                    \
+                       .v = (const uint8_t *)v,                                                    \
+                       .k_bytes = (size_t)k_stride * sizeof *k,                                    \
+                       .v_bytes = (size_t)v_stride * sizeof *v,                                    \
+                       .d = d,                                                                     \
+                       .d_v = d_v,                                                                 \
+                       .scale = scale,                                                             \
+                       .n_scores = n_scores(s)};                                                   \
+        attend_any(kind, &j);                                                                      \
     }
 
-ATTEND(optk_attend_f32__avx512, float, false)
-ATTEND(optk_attend_f16__avx512, uint16_t, true)
+ATTEND(optk_attend_f32__avx512, float, STORE_F32)
+ATTEND(optk_attend_f16__avx512, uint16_t, STORE_F16)
+
+void optk_attend_i8__avx512(const opt_queries *s, const opt_rows_i8 *k, const opt_rows_i8 *v,
+                            int64_t d, int64_t d_v, float scale) {
+    const job j = {.s = s,
+                   .k = (const uint8_t *)k->x,
+                   .v = (const uint8_t *)v->x,
+                   .k_bytes = (size_t)k->stride,
+                   .v_bytes = (size_t)v->stride,
+                   .d = d,
+                   .d_v = d_v,
+                   .scale = scale,
+                   .n_scores = n_scores(s),
+                   .k_scale = k->scale,
+                   .v_scale = v->scale};
+    attend_any(STORE_I8, &j);
+}
+
+/** Same bits as the reference: bound 0. */
+void optk_quantize_row__avx512(const float *x, int64_t n, int8_t *q, float *scale) {
+    __m512i magnitude = _mm512_setzero_si512();
+    for (int64_t i = 0; i < n; i += 16) {
+        const __m512 v = _mm512_maskz_loadu_ps(lanes16(n - i), x + i);
+        /* As integers, infinities and NaN are the largest magnitudes. */
+        magnitude = _mm512_max_epi32(
+            magnitude, _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff)));
+    }
+    const int32_t bits = _mm512_reduce_max_epi32(magnitude);
+    const bool finite = bits < 0x7f800000;
+    const float max = _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(bits)));
+    const bool zero = !finite || max < OPT_ACT_TINY;
+    const __m512 inverse = _mm512_set1_ps(zero ? 0.0f : 127.0f / max);
+    for (int64_t i = 0; i < n; i += 16) {
+        const __mmask16 mask = lanes16(n - i);
+        const __m512 v = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + i), inverse);
+        const __m512i whole = _mm512_maskz_cvtps_epi32(zero ? 0 : mask, v);
+        _mm_mask_storeu_epi8(q + i, mask, _mm512_cvtepi32_epi8(whole));
+    }
+    *scale = finite ? (zero ? 0.0f : max / 127.0f) : NAN;
+}

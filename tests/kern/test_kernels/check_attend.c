@@ -1,4 +1,4 @@
-/* Checks of attention over f32 and half-precision keys and values. */
+/* Checks of attention over keys and values in f32, half precision and int8. */
 #include "kern/test_kernels/checks.h"
 
 #include <math.h>
@@ -29,13 +29,17 @@ static const attend_case cases[] = {
 
 static int64_t extent(int64_t n, int64_t stride, int64_t width) { return (n - 1) * stride + width; }
 
-/** Arrays of one case; halves are NULL for f32. */
+/** Arrays of one case; k and v hold what the stored ones mean. */
 typedef struct attend_data {
     float *q;
     float *k;
     float *v;
     uint16_t *k16;
     uint16_t *v16;
+    int8_t *k8;
+    int8_t *v8;
+    float *k_scale;
+    float *v_scale;
     int64_t k_stride;
     int64_t v_stride;
 } attend_data;
@@ -47,7 +51,21 @@ static void halve(float *x, uint16_t *h, int64_t n) {
     }
 }
 
-static attend_data make_data(const attend_case *c, bool half) {
+/** Rows of integers with the scales of the quantizer, which has a check of its own. */
+static void to_int8(float *x, int8_t *q, float *scale, int64_t n_rows, int64_t stride, int64_t n) {
+    for (int64_t j = 0; j < n_rows; j++) {
+        scale[j] = 0.01f * (float)(1 + j % 7);
+        for (int64_t i = 0; i < n; i++) {
+            const long whole = lrintf(x[j * stride + i] * 40);
+            q[j * stride + i] = (int8_t)(whole > 127 ? 127 : whole < -127 ? -127 : whole);
+            x[j * stride + i] = scale[j] * (float)q[j * stride + i];
+        }
+    }
+}
+
+typedef enum store { STORE_F32, STORE_F16, STORE_I8 } store;
+
+static attend_data make_data(const attend_case *c, store how) {
     const int64_t n_keys = c->n_keys + (c->n - 1) * c->n_more;
     attend_data t = {.k_stride = c->d + c->gap, .v_stride = c->d_v + c->gap};
     const int64_t nk = extent(n_keys, t.k_stride, c->d);
@@ -55,11 +73,19 @@ static attend_data make_data(const attend_case *c, bool half) {
     t.q = normals(extent(c->n, c->d + c->gap, c->d), 1);
     t.k = normals(nk, 2);
     t.v = normals(nv, 3);
-    if (half) {
+    if (how == STORE_F16) {
         t.k16 = exact(nk, sizeof *t.k16);
         t.v16 = exact(nv, sizeof *t.v16);
         halve(t.k, t.k16, nk);
         halve(t.v, t.v16, nv);
+    }
+    if (how == STORE_I8) {
+        t.k8 = exact(nk, 1);
+        t.v8 = exact(nv, 1);
+        t.k_scale = exact(n_keys, sizeof *t.k_scale);
+        t.v_scale = exact(n_keys, sizeof *t.v_scale);
+        to_int8(t.k, t.k8, t.k_scale, n_keys, t.k_stride, c->d);
+        to_int8(t.v, t.v8, t.v_scale, n_keys, t.v_stride, c->d_v);
     }
     return t;
 }
@@ -70,12 +96,17 @@ static void free_data(attend_data *t) {
     free(t->v);
     free(t->k16);
     free(t->v16);
+    free(t->k8);
+    free(t->v8);
+    free(t->k_scale);
+    free(t->v_scale);
 }
 
-/** A row under test: one of both functions is NULL. */
+/** A row under test: one of the functions is not NULL. */
 typedef struct attend_row {
     opt_kern_attend_f32_fn *f32;
     opt_kern_attend_f16_fn *f16;
+    opt_kern_attend_i8_fn *i8;
     const char *name;
 } attend_row;
 
@@ -98,6 +129,10 @@ static void run(const attend_row *row, const attend_case *c, const attend_data *
         row->f32(&s, t->k, t->k_stride, t->v, t->v_stride, c->d, c->d_v, scale);
     } else if (row->f16 != NULL) {
         row->f16(&s, t->k16, t->k_stride, t->v16, t->v_stride, c->d, c->d_v, scale);
+    } else if (row->i8 != NULL) {
+        const opt_rows_i8 k = {t->k8, t->k_stride, t->k_scale},
+                          v = {t->v8, t->v_stride, t->v_scale};
+        row->i8(&s, &k, &v, c->d, c->d_v, scale);
     } else {
         fail_msg("a row without a kernel");
     }
@@ -125,7 +160,9 @@ static double bound_of(const attend_case *c, const attend_data *t, int64_t i) {
 }
 
 static void check_case(const attend_row *row, const attend_row *ref, const attend_case *c) {
-    attend_data t = make_data(c, row->f16 != NULL);
+    attend_data t = make_data(c, row->i8 != NULL    ? STORE_I8
+                                 : row->f16 != NULL ? STORE_F16
+                                                    : STORE_F32);
     const int64_t stride = c->d_v + c->gap;
     const int64_t n_out = extent(c->n, stride, c->d_v);
     float *out = integers(n_out, 100, 4); /* the gaps must stay as they are */
@@ -170,8 +207,8 @@ static void check_known(opt_kern_attend_f32_fn *f32) {
 }
 
 void check_attend_f32(opt_kern_attend_f32_fn *fn, const row_info *row) {
-    const attend_row tested = {fn, NULL, row->name};
-    const attend_row ref = {row->ref->attend_f32, NULL, row->name};
+    const attend_row tested = {.f32 = fn, .name = row->name};
+    const attend_row ref = {.f32 = row->ref->attend_f32, .name = row->name};
     for (int i = 0; i < N_CASES; i++) {
         check_case(&tested, &ref, &cases[i]);
     }
@@ -179,9 +216,51 @@ void check_attend_f32(opt_kern_attend_f32_fn *fn, const row_info *row) {
 }
 
 void check_attend_f16(opt_kern_attend_f16_fn *fn, const row_info *row) {
-    const attend_row tested = {NULL, fn, row->name};
-    const attend_row ref = {NULL, row->ref->attend_f16, row->name};
+    const attend_row tested = {.f16 = fn, .name = row->name};
+    const attend_row ref = {.f16 = row->ref->attend_f16, .name = row->name};
     for (int i = 0; i < N_CASES; i++) {
         check_case(&tested, &ref, &cases[i]);
+    }
+}
+
+void check_attend_i8(opt_kern_attend_i8_fn *fn, const row_info *row) {
+    const attend_row tested = {.i8 = fn, .name = row->name};
+    const attend_row ref = {.i8 = row->ref->attend_i8, .name = row->name};
+    for (int i = 0; i < N_CASES; i++) {
+        check_case(&tested, &ref, &cases[i]);
+    }
+}
+
+/** Quantizes x [n] with both rows, which must agree in every bit. */
+static void check_row(opt_kern_quantize_row_fn *fn, const row_info *row, const float *x,
+                      int64_t n) {
+    int8_t *q = exact(n, 1), *expected = exact(n, 1);
+    float scale = -1, expected_scale = -1;
+    fn(x, n, q, &scale);
+    row->ref->quantize_row(x, n, expected, &expected_scale);
+    if (memcmp(q, expected, (size_t)n) != 0 || isnan(scale) != isnan(expected_scale) ||
+        (!isnan(scale) && scale != expected_scale)) {
+        fail_msg("%s: %d elements: other bits", row->name, (int)n);
+    }
+    for (int64_t i = 0; i < n && isfinite(scale); i++) { /* the nearest multiple of the scale */
+        assert_true(fabs((double)x[i] - (double)scale * q[i]) <= 0.50001 * (double)scale + 1e-30);
+    }
+    free(q);
+    free(expected);
+}
+
+void check_quantize_row(opt_kern_quantize_row_fn *fn, const row_info *row) {
+    static const float special[] = {NAN, INFINITY, -INFINITY, 0x1p-101f, 0, 3e38f, -0.0f};
+    for (int64_t n = 1; n <= 200; n += n < 70 ? 1 : 13) {
+        float *x = normals(n, (uint64_t)n);
+        check_row(fn, row, x, n);
+        for (size_t i = 0; i < sizeof special / sizeof *special; i++) {
+            for (int64_t k = 0; k < n; k++) {
+                x[k] = i >= 3 && i <= 4 ? special[i] : x[k];
+            }
+            x[(7 * n) % 11 % n] = special[i];
+            check_row(fn, row, x, n);
+        }
+        free(x);
     }
 }

@@ -52,6 +52,8 @@ void check_softmax(opt_kern_softmax_fn *fn, const row_info *row);
 void check_add(opt_kern_add_fn *fn, const row_info *row);
 void check_attend_f32(opt_kern_attend_f32_fn *fn, const row_info *row);
 void check_attend_f16(opt_kern_attend_f16_fn *fn, const row_info *row);
+void check_attend_i8(opt_kern_attend_i8_fn *fn, const row_info *row);
+void check_quantize_row(opt_kern_quantize_row_fn *fn, const row_info *row);
 void check_f32_to_f16(opt_kern_f32_to_f16_fn *fn, const row_info *row);
 void check_sum_words(opt_kern_sum_words_fn *fn, const row_info *row);
 void check_peak_i8(opt_kern_peak_i8_fn *fn, const row_info *row);
