@@ -301,7 +301,10 @@ typedef struct panel {
     OPT_ALIGNED(64) float m[PANEL_UNITS][PANEL_ROWS];
 } panel;
 
-/** Unpacks groups [g0, g0 + n) of 16 rows from r into the panel's rows from `at`. g0 is even. */
+/**
+ * Unpacks groups [g0, g0 + n) of 16 rows from r into the panel's rows from `at`. g0 is even. Asks
+ * for what the next panel unpacks.
+ */
 static inline OPT_ALWAYS_INLINE void unpack16(codes_layout layout, const job *j, int64_t r,
                                               int64_t n_rows, int64_t g0, int64_t n, int at,
                                               panel *out) {
@@ -309,10 +312,15 @@ static inline OPT_ALWAYS_INLINE void unpack16(codes_layout layout, const job *j,
     const uint8_t *w = j->w + (size_t)base * j->row_bytes;
     const __m512i off = row_offsets(j, base, n_rows);
     const int64_t last = opt_min_i64(15, n_rows - 1 - base);
+    const int64_t begin = codes_block_off(&j->c, g0);
+    const int64_t next = g0 + n < j->c.n_groups ? codes_block_off(&j->c, g0 + n)
+                                                : (int64_t)j->row_bytes * PANEL_ROWS;
     for (int64_t g = 0; g < n; g += 2) {
         __m512i v[16];
         for (int a = 0; a < 16; a++) {
             const uint8_t *row = w + (size_t)opt_min_i64(a, last) * j->row_bytes;
+            const int64_t later = codes_block_off(&j->c, g0 + g) + next - begin;
+            _mm_prefetch((const char *)((uintptr_t)row + (uintptr_t)later), _MM_HINT_T1);
             v[a] = codes_load(layout, &j->c, row, (g0 + g) / 2);
         }
         transpose16(v);
@@ -342,6 +350,76 @@ static inline __m512i four_bytes(const int8_t *q) {
     return _mm512_set1_epi32((int)opt_rd_u32le(q));
 }
 
+/** Even lanes of a, then of b. */
+static inline __m512i even_lanes(__m512i a, __m512i b) {
+    const __m512i idx =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return _mm512_permutex2var_epi32(a, idx, b);
+}
+
+/** Sums of neighbouring lanes of a, then of b. */
+static inline __m512i add_neighbours(__m512i a, __m512i b) {
+    return even_lanes(_mm512_add_epi32(a, _mm512_srli_epi64(a, 32)),
+                      _mm512_add_epi32(b, _mm512_srli_epi64(b, 32)));
+}
+
+/* What every unit of the panel begins with, for one token: the integer start of its dot product,
+ * or the scaled sum of its activations. */
+typedef union unit_start {
+    int32_t dot[PANEL_UNITS];
+    float scaled_sum[PANEL_UNITS];
+} unit_start;
+
+/** For n groups of one token; sum4 and scale are those of the panel's first group. */
+static inline OPT_ALWAYS_INLINE void unit_starts(bool has_min, int units, int offset, int64_t n,
+                                                 const int16_t *sum4, const float *scale,
+                                                 const float *scaled_sum, unit_start *out) {
+    if (has_min && units == 1) {
+        const __mmask16 mask = lanes16(n);
+        _mm512_storeu_ps(out->scaled_sum, _mm512_maskz_loadu_ps(mask, scaled_sum));
+        return;
+    }
+    __m512i half[2]; /* sums of 16 elements */
+    for (int i = 0; i < 2; i++) {
+        __m512i pairs[2];
+        for (int k = 0; k < 2; k++) {
+            const int64_t left = 8 * n - 32 * (2 * i + k); /* sums of 4 */
+            const __mmask32 mask = left >= 32  ? ~(__mmask32)0
+                                   : left <= 0 ? 0
+                                               : ((__mmask32)1 << left) - 1;
+            pairs[k] = _mm512_madd_epi16(_mm512_maskz_loadu_epi16(mask, sum4 + 32 * (2 * i + k)),
+                                         _mm512_set1_epi16(1));
+        }
+        half[i] = add_neighbours(pairs[0], pairs[1]);
+    }
+    const __m512i factor = _mm512_set1_epi32(-offset);
+    if (units == 1) {
+        _mm512_storeu_si512(out->dot, _mm512_mullo_epi32(add_neighbours(half[0], half[1]), factor));
+        return;
+    }
+    const __m512 scales = _mm512_maskz_loadu_ps(lanes16(n), scale);
+    const __m512i low = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    for (int i = 0; i < 2; i++) {
+        if (has_min) {
+            const __m512i idx = _mm512_add_epi32(low, _mm512_set1_epi32(8 * i));
+            _mm512_storeu_ps(
+                out->scaled_sum + 16 * i,
+                _mm512_mul_ps(_mm512_permutexvar_ps(idx, scales), _mm512_cvtepi32_ps(half[i])));
+        } else {
+            _mm512_storeu_si512(out->dot + 16 * i, _mm512_mullo_epi32(half[i], factor));
+        }
+    }
+}
+
+/**
+ * v, in a register: gcc would load it anew for every use, and loads, not products, would then take
+ * the time.
+ */
+static inline OPT_ALWAYS_INLINE __m512i keep(__m512i v) {
+    __asm__("" : "+v"(v));
+    return v;
+}
+
 /** Adds the panel's groups (from g0 of the row) to y [t .. t + n_t, r .. r + 32), which the first
  * groups set. */
 static inline OPT_ALWAYS_INLINE void panel_tile(bool has_min, int units, int n_t, const job *j,
@@ -352,16 +430,14 @@ static inline OPT_ALWAYS_INLINE void panel_tile(bool has_min, int units, int n_t
     const __mmask16 mask1 = lanes16(opt_max_i64(0, n_rows - r - 16));
     const int8_t *q = j->x->q + t * n_padded + g0 * 32;
     const float *scale = j->x->scale + t * (n_padded / 32) + g0;
-    const float *scaled_sum = j->x->scaled_sum + t * (n_padded / 32) + g0;
     const int quads = 8 / units; /* of a unit */
     float *y = j->y + t * j->ldy + r;
-    int32_t sums[6][PANEL_UNITS];
+    unit_start start[6];
     __m512 sum[6][2];
     for (int b = 0; b < n_t; b++) {
-        const int16_t *sum4 = j->x->sum4 + (t + b) * (n_padded / 4) + g0 * 8;
-        for (int64_t u = 0; u < n * units; u++) {
-            sums[b][u] = has_min && units == 1 ? 0 : unit_sum(units, sum4, u);
-        }
+        unit_starts(has_min, units, j->c.offset, n, j->x->sum4 + (t + b) * (n_padded / 4) + g0 * 8,
+                    scale + b * (n_padded / 32), j->x->scaled_sum + (t + b) * (n_padded / 32) + g0,
+                    &start[b]);
         sum[b][0] = g0 == 0 ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(mask0, y + b * j->ldy);
         sum[b][1] =
             g0 == 0 ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(mask1, y + b * j->ldy + 16);
@@ -370,11 +446,14 @@ static inline OPT_ALWAYS_INLINE void panel_tile(bool has_min, int units, int n_t
         __m512i dot[6][2];
         for (int b = 0; b < n_t; b++) {
             dot[b][0] = dot[b][1] =
-                has_min ? _mm512_setzero_si512() : _mm512_set1_epi32(-j->c.offset * sums[b][u]);
+                has_min ? _mm512_setzero_si512() : _mm512_set1_epi32(start[b].dot[u]);
         }
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC unroll 8 /* otherwise gcc moves all sums from register to register in every round */
+#endif
         for (int i = 0; i < quads; i++) {
-            const __m512i w0 = _mm512_load_si512(w->codes[u * quads + i][0]);
-            const __m512i w1 = _mm512_load_si512(w->codes[u * quads + i][16]);
+            const __m512i w0 = keep(_mm512_load_si512(w->codes[u * quads + i][0]));
+            const __m512i w1 = keep(_mm512_load_si512(w->codes[u * quads + i][16]));
             for (int b = 0; b < n_t; b++) {
                 const __m512i xq = four_bytes(q + b * n_padded + 4 * (u * quads + i));
                 dot[b][0] = _mm512_dpbusd_epi32(dot[b][0], w0, xq);
@@ -382,13 +461,12 @@ static inline OPT_ALWAYS_INLINE void panel_tile(bool has_min, int units, int n_t
             }
         }
         for (int b = 0; b < n_t; b++) {
-            const float *of_token = scale + b * (n_padded / 32);
-            const float min_scale =
-                unit_scaled_sum(units, of_token, scaled_sum + b * (n_padded / 32), u, sums[b][u]);
+            const float s = scale[b * (n_padded / 32) + u / units];
+            const float min_scale = has_min ? start[b].scaled_sum[u] : 0;
             for (int a = 0; a < 2; a++) {
                 sum[b][a] =
                     add_unit(has_min, sum[b][a], dot[b][a], _mm512_load_ps(&w->d[u][16 * a]),
-                             _mm512_load_ps(&w->m[u][16 * a]), of_token[u / units], min_scale);
+                             _mm512_load_ps(&w->m[u][16 * a]), s, min_scale);
             }
         }
     }
@@ -403,14 +481,21 @@ static inline OPT_ALWAYS_INLINE void panel_tokens(bool has_min, int units, const
                                                   const panel *w, int64_t r, int64_t n_rows,
                                                   int64_t g0, int64_t n, int64_t n_tokens) {
     int64_t t = 0;
-    for (; t + 6 <= n_tokens; t += 6) {
-        panel_tile(has_min, units, 6, j, w, r, n_rows, g0, n, t);
-    }
-    for (; t + 3 <= n_tokens; t += 3) {
-        panel_tile(has_min, units, 3, j, w, r, n_rows, g0, n, t);
-    }
-    for (; t < n_tokens; t++) {
-        panel_tile(has_min, units, 1, j, w, r, n_rows, g0, n, t);
+    while (t < n_tokens) { /* a tile of few tokens waits for its own results */
+        const int64_t left = n_tokens - t;
+        if (left >= 6 && left != 7 && left != 8) {
+            panel_tile(has_min, units, 6, j, w, r, n_rows, g0, n, t);
+            t += 6;
+        } else if (left >= 4 && left != 5) {
+            panel_tile(has_min, units, 4, j, w, r, n_rows, g0, n, t);
+            t += 4;
+        } else if (left >= 3) {
+            panel_tile(has_min, units, 3, j, w, r, n_rows, g0, n, t);
+            t += 3;
+        } else {
+            panel_tile(has_min, units, 1, j, w, r, n_rows, g0, n, t);
+            t += 1;
+        }
     }
 }
 
