@@ -68,6 +68,14 @@ if(NOT OPT_SANITIZE AND NOT OPT_FUZZ) # instrumentation adds variables
   add_test(NAME style/globals
     COMMAND ${CMAKE_SOURCE_DIR}/scripts/check_globals.sh $<TARGET_FILE:opt>)
   set_tests_properties(style/globals PROPERTIES LABELS style TIMEOUT 120)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND CMAKE_BUILD_TYPE STREQUAL "Release")
+    add_test(NAME style/spills
+      COMMAND ${CMAKE_SOURCE_DIR}/scripts/check_spills.sh $<TARGET_FILE:opt>)
+    add_test(NAME style/test_check_spills
+      COMMAND ${CMAKE_SOURCE_DIR}/tests/style/test_check_spills.sh ${CMAKE_SOURCE_DIR})
+    set_tests_properties(style/spills style/test_check_spills PROPERTIES LABELS style TIMEOUT 120)
+    set_property(TEST style/test_check_spills PROPERTY ENVIRONMENT "CC=${CMAKE_C_COMPILER}")
+  endif()
 endif()
 
 if(OPT_SANITIZE) # out of memory is a case that is tested: the allocator must return NULL

@@ -2,12 +2,6 @@
 # Same bytes from quantize and pack at 1, 2, 3 and 7 threads, for every format and layout; packing is idempotent.
 . "$(dirname "$0")/lib.sh"
 
-same_bytes() { # same_bytes FILE...: all have the content of the first
-    local first=$1 f
-    shift
-    for f in "$@"; do cmp -s "$first" "$f" || return 1; done
-}
-
 formats=$(quantize --help | sed -n '/^Formats/,/^$/p' | grep '^  ' | grep -v 'int{' | grep -oE '[a-z][a-z_]*[0-9][a-z0-9_]*')
 check "quantize lists its formats" test "$(echo "$formats" | wc -w)" -ge 22
 # ggml's types of 256 elements fit no row of this model, so that others would stand for them
