@@ -25,7 +25,7 @@ static size_t row_bytes(const opt_cache *c, int plane) {
 }
 
 static uint8_t *row_at(const opt_cache *c, int plane, int64_t head, int64_t pos) {
-    return c->plane[plane] + (size_t)(head * c->n_rows + pos) * row_bytes(c, plane);
+    return c->plane[plane] + (size_t)(head * c->n_rows + pos - c->base) * row_bytes(c, plane);
 }
 
 /* Bytes of n positions of all heads in a plane. */
@@ -58,6 +58,41 @@ void opt_cache_bind(opt_cache *c, void *memory) {
         /* opt_cache_bytes was asked before */
         at += plane_bytes(c, i, c->n_rows, &bytes) && opt_align_size(bytes, 64, &bytes) ? bytes : 0;
     }
+}
+
+int64_t opt_cache_rows_needed(int64_t window, int64_t n_ctx, int64_t n_batch) {
+    int64_t n = 0;
+    const bool ok =
+        window > 0 && opt_add_i64(window, n_batch, &n) && opt_add_i64(n, OPT_CACHE_SLACK, &n);
+    return ok ? opt_min_i64(n, n_ctx) : n_ctx;
+}
+
+/* First position that is kept when the sequence goes on at pos0. */
+static int64_t first_kept(const opt_cache *c, int64_t pos0) {
+    return opt_max_i64(0, pos0 - (c->window - 1) - OPT_CACHE_SLACK);
+}
+
+void opt_cache_make_room(opt_cache *c, int64_t pos0, int64_t n) {
+    if (pos0 + n - c->base <= c->n_rows) {
+        return;
+    }
+    const int64_t base = first_kept(c, pos0);
+    for (int i = 0; i < OPT_CACHE_PLANES; i++) {
+        const size_t row = row_bytes(c, i);
+        for (int64_t head = 0; head < c->n_heads && row > 0; head++) {
+            memmove(row_at(c, i, head, c->base), row_at(c, i, head, base),
+                    (size_t)(pos0 - base) * row);
+        }
+    }
+    c->base = base;
+}
+
+bool opt_cache_can_resume(const opt_cache *c, int64_t pos0) {
+    return c->base == 0 || pos0 - (c->window - 1) >= c->base;
+}
+
+void opt_cache_begin(opt_cache *c, int64_t pos0) {
+    c->base = pos0 <= c->n_rows ? 0 : first_kept(c, pos0);
 }
 
 static void store_rows(const opt_cache *c, const opt_kern *kern, int plane, int64_t head,
@@ -108,10 +143,14 @@ void opt_cache_read_rows(const opt_cache *c, int64_t pos0, int64_t n, void *out)
 void opt_cache_write_rows(const opt_cache *c, int64_t pos0, int64_t n, const void *data,
                           int64_t n_data) {
     const uint8_t *from = data;
+    const int64_t skip = opt_min_i64(n, opt_max_i64(0, c->base - pos0));
     for (int i = 0; i < OPT_CACHE_PLANES; i++) {
         const size_t row = row_bytes(c, i);
         for (int64_t head = 0; head < c->n_heads && row > 0; head++) {
-            memcpy(row_at(c, i, head, pos0), from, (size_t)n * row);
+            if (skip < n) {
+                memcpy(row_at(c, i, head, pos0 + skip), from + (size_t)skip * row,
+                       (size_t)(n - skip) * row);
+            }
             from += (size_t)n_data * row;
         }
     }

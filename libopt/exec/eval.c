@@ -189,7 +189,7 @@ opt_status opt_session_eval(opt_session *s, const int32_t *tokens, int64_t n, in
     }
 done:
     if (st != OPT_OK) {
-        s->past[0] = n_past;
+        opt_session_truncate(s, n_past);
     }
     return st;
 }

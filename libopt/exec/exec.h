@@ -161,7 +161,7 @@ void opt_exec_to_bf16(const opt_kern *kern, const float *x, int64_t n, int64_t n
 bool opt_exec_reverses(const opt_session *s);
 int64_t opt_exec_n_batch(const opt_session *s);
 /** Cache of an attention node for a sequence; bound to its memory when forward is called. */
-const opt_cache *opt_exec_cache(const opt_session *s, int seq, int idx);
+opt_cache *opt_exec_cache(const opt_session *s, int seq, int idx);
 /** An earlier or later node of the session, by its index in the model. */
 const opt_exec_node *opt_exec_node_at(const opt_session *s, int idx);
 

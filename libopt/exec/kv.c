@@ -45,7 +45,28 @@ void opt_session_kv_read(const opt_session *s, int seq, int64_t pos0, int64_t n,
     }
 }
 
-void opt_session_kv_begin(opt_session *s, int seq, int64_t n_past) { s->past[seq] = n_past; }
+bool opt_session_kv_windowed(const opt_session *s) {
+    bool windowed = false;
+    for (int i = 0; i < s->model->n_caches; i++) {
+        windowed = windowed || s->caches[i].n_rows < s->n_ctx;
+    }
+    return windowed;
+}
+
+int64_t opt_session_kv_first(const opt_session *s, int seq) {
+    int64_t first = 0;
+    for (int i = 0; i < s->model->n_caches; i++) {
+        first = opt_max_i64(first, caches_of(s, seq)[i].base);
+    }
+    return first;
+}
+
+void opt_session_kv_begin(opt_session *s, int seq, int64_t n_past) {
+    for (int i = 0; i < s->model->n_caches; i++) {
+        opt_cache_begin(&s->caches[seq * s->model->n_caches + i], n_past);
+    }
+    s->past[seq] = n_past;
+}
 
 void opt_session_kv_write(const opt_session *s, int seq, int64_t pos0, int64_t n, const void *data,
                           int64_t n_data) {

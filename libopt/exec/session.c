@@ -32,7 +32,7 @@ int64_t opt_exec_n_batch(const opt_session *s) { return s->n_batch; }
 
 const opt_exec_node *opt_exec_node_at(const opt_session *s, int idx) { return &s->nodes[idx]; }
 
-const opt_cache *opt_exec_cache(const opt_session *s, int seq, int idx) {
+opt_cache *opt_exec_cache(const opt_session *s, int seq, int idx) {
     return &s->caches[seq * s->model->n_caches + idx];
 }
 
@@ -120,6 +120,9 @@ static opt_status shape_caches(opt_session *s) {
     if (s->caches == NULL) {
         return OPT_ERR_MEMORY;
     }
+    if (s->cache_type == OPT_CACHE_AUTO) { /* a session with a reverse pass is exact, too */
+        s->cache_type = s->exact ? OPT_CACHE_F32 : OPT_CACHE_F16;
+    }
     for (int i = 0; i < m->n_nodes; i++) {
         const opt_node *node = &m->nodes[i];
         if (node->op != &opt_op_attention) {
@@ -129,11 +132,13 @@ static opt_status shape_caches(opt_session *s) {
         if (c < 0 || c >= m->n_caches || s->caches[c].n_heads != 0) {
             return opt_fail(s->ctx, OPT_ERR_BUG, node->name, "cache %d is not this node's own", c);
         }
-        s->caches[c] = (opt_cache){.type = s->cache_type,
-                                   .n_heads = node->p.attention.n_heads_kv,
-                                   .n_rows = s->n_ctx,
-                                   .d = node->p.attention.head_dim,
-                                   .d_v = node->p.attention.head_dim_v};
+        s->caches[c] = (opt_cache){
+            .type = s->cache_type,
+            .n_heads = node->p.attention.n_heads_kv,
+            .n_rows = opt_cache_rows_needed(node->p.attention.window, s->n_ctx, s->n_batch),
+            .window = node->p.attention.window,
+            .d = node->p.attention.head_dim,
+            .d_v = node->p.attention.head_dim_v};
     }
     for (int seq = 1; seq < s->n_seqs; seq++) {
         memcpy(&s->caches[seq * m->n_caches], s->caches, (size_t)m->n_caches * sizeof *s->caches);
@@ -240,9 +245,7 @@ static opt_status set_options(opt_session *s, const opt_session_options *options
     s->exact = options != NULL && options->compute != OPT_COMPUTE_FAST;
     s->act.bf16 = options != NULL && options->compute == OPT_COMPUTE_BF16;
     s->act.wide = s->act.bf16 || (options != NULL && options->compute == OPT_COMPUTE_I16);
-    s->cache_type = options != NULL && options->cache != OPT_CACHE_AUTO ? options->cache
-                    : s->exact                                          ? OPT_CACHE_F32
-                                                                        : OPT_CACHE_F16;
+    s->cache_type = options != NULL ? options->cache : OPT_CACHE_AUTO;
     s->n_ctx = options != NULL && options->n_ctx != 0 ? options->n_ctx : s->model->hp.n_ctx_train;
     s->n_batch = options != NULL && options->n_batch != 0 ? options->n_batch : DEFAULT_BATCH;
     if (s->n_ctx < 1 || s->n_batch < 1) {
@@ -317,9 +320,17 @@ void opt_session_truncate(opt_session *s, int64_t n_past) {
 }
 
 void opt_session_seq_truncate(opt_session *s, int seq, int64_t n_past) {
-    if (n_past >= 0 && n_past < s->past[seq]) {
-        s->past[seq] = n_past;
+    opt_cache *caches = &s->caches[seq * s->model->n_caches];
+    if (n_past < 0 || n_past >= s->past[seq]) {
+        return;
     }
+    for (int i = 0; i < s->model->n_caches; i++) {
+        n_past = opt_cache_can_resume(&caches[i], n_past) ? n_past : 0;
+    }
+    for (int i = 0; i < s->model->n_caches && n_past == 0; i++) {
+        opt_cache_begin(&caches[i], 0);
+    }
+    s->past[seq] = n_past;
 }
 
 int64_t opt_session_n_ctx(const opt_session *s) { return s->n_ctx; }

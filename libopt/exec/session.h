@@ -80,7 +80,8 @@ OPT_MUST_USE opt_status opt_session_eval_seqs(opt_session *s, const opt_seq_piec
                                               int n_pieces, opt_seq_logits_fn fn, void *user);
 int opt_session_n_seqs(const opt_session *s);
 int64_t opt_session_n_batch(const opt_session *s);
-/** Positions in the cache of a sequence; cut it back to n_past. */
+/** Positions in the cache of a sequence; cut it back to n_past, or to 0 where a layer with a window
+ * does not hold what is needed there any more (OPT_CACHE_SLACK positions back are always there). */
 int64_t opt_session_seq_past(const opt_session *s, int seq);
 void opt_session_seq_truncate(opt_session *s, int seq, int64_t n_past);
 
@@ -94,11 +95,15 @@ void opt_session_seq_truncate(opt_session *s, int seq, int64_t n_past);
 OPT_MUST_USE opt_status opt_session_kv_layout(const opt_session *s, opt_str *out);
 /** Bytes of n positions in all layers; false on overflow. */
 bool opt_session_kv_bytes(const opt_session *s, int64_t n, size_t *out);
+/** Whether some layer holds less than the whole context. */
+bool opt_session_kv_windowed(const opt_session *s);
+/** First position that all layers still hold: 0 without windows. */
+int64_t opt_session_kv_first(const opt_session *s, int seq);
 /** Copies positions pos0 .. pos0 + n - 1, which must be in the cache. */
 void opt_session_kv_read(const opt_session *s, int seq, int64_t pos0, int64_t n, void *out);
 /**
- * Begins to bring back a sequence of n_past <= n_ctx positions, whatever it held before: all of
- * them have to be written before the next run, or it is truncated to those that are.
+ * Begins to bring back a sequence of n_past <= n_ctx positions in place of what it held: all of
+ * them have to be written before the next run. Those that no layer needs any more are passed over.
  */
 void opt_session_kv_begin(opt_session *s, int seq, int64_t n_past);
 /** Writes the first n of n_data positions that opt_session_kv_read gave, to pos0 .. . Threads may

@@ -34,6 +34,19 @@ done:
     return st;
 }
 
+/** Reads all but the end of a long prompt in pieces, each kept before layers with a window forget
+ * it. */
+static opt_status read_by_stride(opt_prefix *prefix, opt_session *s, const opt_tokens *tokens) {
+    opt_status st = OPT_OK;
+    const int64_t stride = opt_prefix_stride(s);
+    for (int64_t past = opt_session_n_past(s); (int64_t)tokens->n - past > stride; past += stride) {
+        OPT_TRY(opt_session_eval(s, tokens->ids + past, stride, stride, NULL, NULL));
+        OPT_TRY(opt_prefix_save(prefix, s, 0, tokens->ids, (past + stride) / 64 * 64));
+    }
+done:
+    return st;
+}
+
 opt_status opt_generate(opt_ctx *ctx, opt_runner *r, const opt_generate_options *options,
                         opt_generate_result *result) {
     opt_status st = OPT_OK;
@@ -67,6 +80,9 @@ opt_status opt_generate(opt_ctx *ctx, opt_runner *r, const opt_generate_options 
     const double start = opt_flow_seconds();
     if (prefix != NULL) {
         OPT_TRY(opt_prefix_load(prefix, job.session, 0, tokens.ids, n_prompt - 1, &n_loaded));
+    }
+    if (prefix != NULL) {
+        OPT_TRY(read_by_stride(prefix, job.session, &tokens));
     }
     const double load_seconds = opt_flow_seconds() - start;
     OPT_TRY(opt_generate_run(ctx, &job, &outcome));

@@ -3,15 +3,21 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/num.h"
+#include "exec/cache.h"
 #include "base/hash.h"
 #include "flow/runner.h"
 #include "io/gguf.h"
 #include "model/arch.h"
+#include "model/ops.h"
 
 /** Arrays of metadata up to this length are written out; longer ones are summarised. */
 #define MAX_ELEMENTS 8
 
 #define MAX_FORMATS 64
+
+/** Tokens that run at once where nothing else is said (exec/session.h). */
+#define CACHE_BATCH 512
 
 static const char *kv_type_name(opt_kv_type type) {
     static const char *const names[] = {"u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
@@ -169,6 +175,45 @@ static void put_model(opt_jsonw *w, const opt_model *m) {
     opt_jsonw_end_object(w);
 }
 
+/** Bytes of keys and values of a sequence that fills the context that the model was trained for. */
+static uint64_t cache_bytes(const opt_model *m, opt_cache_type type, int64_t *n_windows) {
+    size_t total = 0;
+    *n_windows = 0;
+    for (int i = 0; i < m->n_nodes; i++) {
+        const opt_node *node = &m->nodes[i];
+        size_t bytes = 0;
+        if (node->op != &opt_op_attention) {
+            continue;
+        }
+        const opt_cache c = {.type = type,
+                             .n_heads = node->p.attention.n_heads_kv,
+                             .n_rows = opt_cache_rows_needed(node->p.attention.window,
+                                                             m->hp.n_ctx_train, CACHE_BATCH),
+                             .d = node->p.attention.head_dim,
+                             .d_v = node->p.attention.head_dim_v};
+        if (!opt_cache_bytes(&c, &bytes) || !opt_add_size(total, bytes, &total)) {
+            total = INT64_MAX; /* more than there is */
+        }
+        *n_windows += node->p.attention.window > 0;
+    }
+    return total;
+}
+
+static void put_cache(opt_jsonw *w, const opt_model *m) {
+    int64_t n_windows = 0;
+    opt_jsonw_key(w, "cache");
+    opt_jsonw_begin_object(w);
+    opt_jsonw_put_i64(w, "positions", m->hp.n_ctx_train);
+    for (int type = OPT_CACHE_F32; type <= OPT_CACHE_I8; type++) {
+        char key[32];
+        snprintf(key, sizeof key, "bytes_%s", opt_cache_type_name((opt_cache_type)type));
+        opt_jsonw_put_u64(w, key, cache_bytes(m, (opt_cache_type)type, &n_windows));
+    }
+    opt_jsonw_put_i64(w, "window", m->hp.sliding_window);
+    opt_jsonw_put_i64(w, "layers_with_window", n_windows);
+    opt_jsonw_end_object(w);
+}
+
 opt_status opt_inspect_json(opt_ctx *ctx, const char *path, bool verify, char **out) {
     opt_status st = OPT_OK;
     opt_source *source = NULL;
@@ -180,6 +225,7 @@ opt_status opt_inspect_json(opt_ctx *ctx, const char *path, bool verify, char **
     opt_jsonw_init(&w, ctx, &text, 1);
     opt_jsonw_begin_object(&w);
     put_model(&w, model);
+    put_cache(&w, model);
     opt_jsonw_put_str(&w, "container",
                       opt_source_kind_of(source) == OPT_SOURCE_GGUF ? "GGUF"
                                                                     : "Hugging Face directory");

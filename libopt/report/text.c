@@ -422,6 +422,21 @@ static void put_checksums(writer *w, const opt_json *doc) {
     }
 }
 
+static void put_cache(writer *w, const opt_json *doc) {
+    const opt_json *cache = opt_json_get(doc, "cache");
+    const int64_t n_windows = member_i64(cache, "layers_with_window");
+    char a[32], b[32];
+    PUT(w, "cache         %s in f16, %s in int8 for %" PRId64 " positions",
+        size_text((uint64_t)member_i64(cache, "bytes_f16"), a, sizeof a),
+        size_text((uint64_t)member_i64(cache, "bytes_int8"), b, sizeof b),
+        member_i64(cache, "positions"));
+    if (n_windows > 0) {
+        PUT(w, "; %" PRId64 " layers with a window of %" PRId64, n_windows,
+            member_i64(cache, "window"));
+    }
+    PUT(w, "\n");
+}
+
 static void put_inspect(writer *w, const opt_json *doc, int verbosity) {
     char a[32];
     PUT(w, "name          ");
@@ -434,6 +449,7 @@ static void put_inspect(writer *w, const opt_json *doc, int verbosity) {
         size_text((uint64_t)member_i64(doc, "file_bytes"), a, sizeof a),
         member_i64(doc, "file_bytes"), member_f64(doc, "bits_per_weight"));
     put_checksums(w, doc);
+    put_cache(w, doc);
     PUT(w, "\n%-12s %8s %14s %12s\n", "format", "tensors", "bytes", "bits/weight");
     const opt_json *formats = opt_json_get(doc, "formats");
     for (size_t i = 0; i < opt_json_size(formats); i++) {

@@ -87,10 +87,15 @@ static bool is_being_read(const scheduler *s) {
     return false;
 }
 
-/** Keeps the whole blocks of a prompt that was read just now. */
-static opt_status keep_prompt(const scheduler *s, int seq) {
+/** Keeps the whole blocks of a prompt when it was read, and before where layers with a window
+ * forget its beginning. */
+static opt_status keep_prompt(const scheduler *s, int seq, bool complete) {
     const slot *x = &s->slots[seq];
-    const int64_t n = s->job->requests[x->request]->n_prompt / OPT_PREFIX_BLOCK * OPT_PREFIX_BLOCK;
+    const int64_t past = opt_session_seq_past(s->job->session, seq);
+    const int64_t n = past / OPT_PREFIX_BLOCK * OPT_PREFIX_BLOCK;
+    if (!complete && !opt_session_kv_windowed(s->job->session)) {
+        return OPT_OK;
+    }
     return s->job->prefix != NULL && x->generation.n_generated == 0 && n > x->n_loaded
                ? opt_prefix_save(s->job->prefix, s->job->session, seq, x->job.tokens->ids, n)
                : OPT_OK;
@@ -165,9 +170,10 @@ static opt_status take_tokens(scheduler *s) {
         const int seq = s->pieces[p].seq;
         slot *x = &s->slots[seq];
         if (!s->pieces[p].logits) {
+            OPT_TRY(keep_prompt(s, seq, false));
             continue;
         }
-        OPT_TRY(keep_prompt(s, seq));
+        OPT_TRY(keep_prompt(s, seq, true));
         OPT_TRY(opt_generation_take(&x->generation, s->picked[p]));
         x->generation.out->n_passes += x->generation.n_generated > 1;
         if (!x->generation.ended &&

@@ -382,6 +382,25 @@ done:
     return st;
 }
 
+/** The first blocks that are there: *n_good of them, *n_out positions. Names those that are
+ * damaged. */
+static opt_status count_good(const load_job *job, size_t *n_good, int64_t *n_out) {
+    opt_status st = OPT_OK;
+    *n_good = 0;
+    *n_out = 0;
+    while (*n_good < job->n && !job->blocks[*n_good].bad && !job->blocks[*n_good].gone) {
+        *n_out = job->blocks[*n_good].pos0 + job->blocks[*n_good].n;
+        (*n_good)++;
+    }
+    for (size_t i = *n_good; i < job->n; i++) {
+        if (job->blocks[i].bad) {
+            OPT_TRY(report_bad(job->p, &job->blocks[i].name, job->blocks[i].reason));
+        }
+    }
+done:
+    return st;
+}
+
 /** Reads the blocks into the sequence; *n_out positions in front are good. */
 static opt_status load_blocks(load_job *job, int64_t *n_out) {
     opt_status st = OPT_OK;
@@ -395,16 +414,15 @@ static opt_status load_blocks(load_job *job, int64_t *n_out) {
                 p->ctx, OPT_ERR_MEMORY, NULL, "an entry does not fit in memory");
     OPT_TRY_PTR(job->buffers =
                     opt_alloc_array(p->ctx, (size_t)opt_ctx_n_threads(p->ctx), job->bytes));
-    opt_session_kv_begin(job->s, job->seq, last->pos0 + last->n);
-    OPT_TRY(opt_parallel_for(p->ctx, (int64_t)job->n, load_block, job));
-    while (good < job->n && !job->blocks[good].bad && !job->blocks[good].gone) {
-        *n_out = job->blocks[good].pos0 + job->blocks[good].n;
-        good++;
-    }
-    for (size_t i = good; i < job->n; i++) {
-        if (job->blocks[i].bad) {
-            OPT_TRY(report_bad(p, &job->blocks[i].name, job->blocks[i].reason));
-        }
+    for (bool again = true; again;) {
+        const int64_t end =
+            job->n > 0 ? job->blocks[job->n - 1].pos0 + job->blocks[job->n - 1].n : 0;
+        opt_session_kv_begin(job->s, job->seq, end);
+        OPT_TRY(opt_parallel_for(p->ctx, (int64_t)job->n, load_block, job));
+        OPT_TRY(count_good(job, &good, n_out));
+        opt_session_seq_truncate(job->s, job->seq, *n_out);
+        again = opt_session_seq_past(job->s, job->seq) < *n_out; /* windows: not what came back */
+        job->n = good;
     }
     OPT_TRY(keep_loaded(job, good));
     for (size_t at = 0; p->dir != NULL && at < good; at += 256) {
@@ -432,8 +450,12 @@ opt_status opt_prefix_load(opt_prefix *p, opt_session *s, int seq, const int32_t
     if (last != NULL && last->pos0 + last->n > past) {
         n_good = 0;
         OPT_TRY(load_blocks(&job, &n_good));
+        if (!opt_session_kv_windowed(s) && n_good < past) {
+            n_good = past; /* nothing but the same bits was written over those */
+            opt_session_kv_begin(s, seq, past);
+        }
     }
-    *n_out = n_good = opt_max_i64(n_good, past); /* the same bits were written over those */
+    *n_out = n_good;
     p->counts.n_loaded += n_good > past ? n_good - past : 0;
 done:
     opt_session_seq_truncate(s, seq, n_good);
@@ -513,6 +535,9 @@ static opt_status save_to_memory(const save_job *job) {
         const opt_prefix_name name = name_of(job->p, parent, job->ids + pos0, n);
         bool there = false;
         OPT_TRY(is_there(job, &name, pos0, n, true, &there));
+        if (!there && pos0 < opt_session_kv_first(job->s, job->seq)) {
+            break; /* forgotten */
+        }
         if (!there) {
             OPT_TRY(keep(job->p, &name, job->buffer, make_entry(job, pos0, n)));
         }
@@ -530,15 +555,19 @@ static int64_t n_fitting(const opt_prefix *p, const save_job *job) {
 }
 
 /** The files of a text, first block first: which of them are missing. */
-static opt_status list_missing(const save_job *job, int64_t n_blocks, opt_prefix_name *names,
+static opt_status list_missing(const save_job *job, int64_t *n_blocks, opt_prefix_name *names,
                                bool *missing, int64_t *n_missing) {
     opt_status st = OPT_OK;
     uint64_t parent = 0;
-    for (int64_t i = 0; i < n_blocks; i++) {
+    for (int64_t i = 0; i < *n_blocks; i++) {
         const int64_t pos0 = i * BLOCK, n = opt_min_i64(BLOCK, job->n - pos0);
         bool there = false;
         names[i] = name_of(job->p, parent, job->ids + pos0, n);
         OPT_TRY(is_there(job, &names[i], pos0, n, false, &there));
+        if (!there && pos0 < opt_session_kv_first(job->s, job->seq)) {
+            *n_blocks = i; /* forgotten, and what stands behind is of no use */
+            break;
+        }
         missing[i] = !there;
         *n_missing += !there;
         parent = names[i].self;
@@ -550,7 +579,7 @@ done:
 static opt_status save_to_dir(const save_job *job) {
     opt_status st = OPT_OK;
     opt_prefix *p = job->p;
-    const int64_t n_blocks = n_fitting(p, job);
+    int64_t n_blocks = n_fitting(p, job);
     int64_t n_missing = 0, n_removed = 0;
     if (n_blocks == 0 && job->n > 0) {
         opt_warn(p->ctx, p->o.dir,
@@ -564,7 +593,7 @@ static opt_status save_to_dir(const save_job *job) {
     opt_prefix_name *names = opt_alloc_array(p->ctx, (size_t)n_blocks, sizeof *names);
     OPT_TRY_PTR(missing);
     OPT_TRY_PTR(names);
-    OPT_TRY(list_missing(job, n_blocks, names, missing, &n_missing));
+    OPT_TRY(list_missing(job, &n_blocks, names, missing, &n_missing));
     if (n_missing == 0) {
         goto done;
     }
@@ -590,6 +619,10 @@ done:
     opt_free(p->ctx, missing);
     opt_free(p->ctx, names);
     return st;
+}
+
+int64_t opt_prefix_stride(const opt_session *s) {
+    return opt_session_kv_windowed(s) ? opt_session_n_batch(s) : INT64_MAX;
 }
 
 opt_status opt_prefix_save(opt_prefix *p, opt_session *s, int seq, const int32_t *ids, int64_t n) {

@@ -24,20 +24,22 @@ OPT_MUST_USE opt_status opt_prefix_new(opt_ctx *ctx, const opt_prefix_options *o
 void opt_prefix_free(opt_prefix *p);
 
 /**
- * Brings back as many of ids [n] as the cache has into a sequence that holds none, or fewer: *n_out
- * positions stand in it afterwards; those that stood there already are not touched. An entry that
- * is damaged is named in a warning and counted as missing; with `strict` it is an error (INPUT,
- * IO).
+ * Brings back as many of ids [n] as the cache has into a sequence that holds fewer of them, or
+ * none: *n_out positions stand in it afterwards. An entry that is damaged is named in a warning and
+ * counted as missing; with `strict` it is an error (INPUT, IO).
  */
 OPT_MUST_USE opt_status opt_prefix_load(opt_prefix *p, opt_session *s, int seq, const int32_t *ids,
                                         int64_t n, int64_t *n_out);
 /**
  * Keeps the positions 0 .. n - 1 of a sequence, which are those of ids [n], as far as they are not
- * there yet and the sizes allow. What cannot be written is named in a warning; with `strict` it is
- * an error (IO).
+ * there yet and the sizes allow. Where layers with a window have forgotten the beginning, it has to
+ * be there from an earlier call: opt_prefix_must_keep says when one is due. What cannot be written
+ * is named in a warning; with `strict` it is an error (IO).
  */
 OPT_MUST_USE opt_status opt_prefix_save(opt_prefix *p, opt_session *s, int seq, const int32_t *ids,
                                         int64_t n);
+/** Positions that may be run between two calls of opt_prefix_save; INT64_MAX without windows. */
+int64_t opt_prefix_stride(const opt_session *s);
 const opt_prefix_counts *opt_prefix_get_counts(const opt_prefix *p);
 
 #endif

@@ -46,7 +46,7 @@ static opt_status prepare(opt_session *s, opt_exec_node *x) {
 /* Tiles of one part of the run: tokens x heads, behind those of the parts before. */
 typedef struct part_tiles {
     opt_run_part part;
-    const opt_cache *cache;
+    opt_cache *cache;
     int64_t first, n_token_tiles;
 } part_tiles;
 
@@ -137,6 +137,9 @@ static opt_status forward(opt_session *s, opt_exec_node *x, int n, const opt_run
     opt_status st = OPT_OK;
     (void)n; /* never joined */
     cut(&job, STORE_TILE, x->node->p.attention.n_heads_kv);
+    for (int i = 0; i < job.n_parts; i++) {
+        opt_cache_make_room(job.parts[i].cache, job.parts[i].part.pos0, job.parts[i].part.n);
+    }
     if (run->n_tokens > STORE_TILE) {
         st = opt_exec_for(s, job.n_tiles, store_tile, &job);
     } else { /* less work than waking the others */
