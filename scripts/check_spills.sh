@@ -10,7 +10,7 @@ objdump -d --no-show-raw-insn "$1" | awk -v verbose=$verbose '
 # a table.
 function limit(n_products) {
     if (object ~ /avx512/) return (name ~ /linear_i(8|nt)/ ? 0.4 : 0.2) * n_products
-    if (name ~ /attend_f16|panel_run|linear_int|linear_direct|encode_/) return 10 + 2 * n_products
+    if (name ~ /attend_f16|panel_run|linear_int|linear_direct|encode_/) return 10 + 3 * n_products
     return n_products < 6 ? 4 : 0.6 * n_products
 }
 function judge(i,   k, n_products, n_saves) {
