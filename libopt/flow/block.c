@@ -12,9 +12,11 @@
 /* Begins of a weight that was not rounded to nearest lie this far inside of its cell. */
 #define INSIDE 0.05F
 /* Rates of the first step, of the number of steps: over all steps, which slow down to nothing, a
- * weight can go an eighth of a grid point, which carries it over the edge of its cell. */
-#define POSITION_RATE 0.25
-#define SCALE_RATE 0.05
+ * weight can go a sixteenth of a grid point, which carries it over the edge of its cell. On the
+ * first blocks of a real model twice as far and half as far both lowered the errors less, and five
+ * times as far raised them: what the method has chosen is worth keeping. */
+#define POSITION_RATE 0.125
+#define SCALE_RATE 0.1
 
 /* Share of the gradients of earlier steps that stays: the signs of single windows are mostly noise,
  * and would undo what the method has chosen (Signum, Bernstein et al. 2018). */
