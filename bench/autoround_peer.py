@@ -3,9 +3,10 @@
   python3 autoround_peer.py MODEL OUT --text FILE [--bits 4] [--group 64] [--iters 200] [--batch 8] [--samples 128] [--ctx 512]
                             [--seed 0] [--dtype f32] [--threads 2]
 
-Rounds the linear layers only, symmetric, and leaves embedding and head as they are. Calibrates on the same windows, token
-for token, as `quantize --calib FILE --samples N --ctx N --seed N` takes from one file. OUT becomes a checkpoint of the same
-shape whose weights are the dequantized values, for `pack --to gguf-f32`. Needs auto-round, transformers and xxhash.
+Rounds the linear layers only (those whose widths are multiples of 32: AutoRound skips others), symmetric, and leaves
+embedding and head as they are. Calibrates on the same windows, token for token, as `quantize --calib FILE --samples N --ctx N
+--seed N` takes from one file. OUT becomes a checkpoint of the same shape whose weights are the dequantized values, for
+`pack --to gguf-f32`. Needs auto-round, transformers and xxhash.
 """
 import argparse
 import os
@@ -68,6 +69,10 @@ def main():
                         nsamples=a.samples, batch_size=a.batch, dataset=batches, device_map="cpu", amp=a.dtype == "bf16",
                         enable_torch_compile=False)
     rounder.quantize_and_save(a.out, format="fake")
+    for folder in (entry.path for entry in os.scandir(a.out) if entry.is_dir()):  # it saves into OUT/NAME-wBITSgGROUP
+        for file in os.listdir(folder):
+            os.replace(os.path.join(folder, file), os.path.join(a.out, file))
+        os.rmdir(folder)
     print(f"total {time.time() - begin:.1f} s", flush=True)
 
 
