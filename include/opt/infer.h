@@ -89,6 +89,14 @@ typedef struct opt_speculation {
         *draft; /**< guess with this smaller model of the same tokenizer (borrowed), or NULL */
 } opt_speculation;
 
+/** What happens when the context is full. Zero-initialised: the text ends ("context"). */
+typedef struct opt_ctx_shift {
+    bool on; /**< the oldest half of the text is left out and the rest is read again: what follows
+                is what would follow on the shorter text */
+    int64_t keep; /**< tokens at the beginning that stay; 0: 4 (Xiao et al. 2024), in a conversation
+                     the system message */
+} opt_ctx_shift;
+
 typedef struct opt_generate_options {
     const char *prompt;
     size_t prompt_bytes;
@@ -99,6 +107,7 @@ typedef struct opt_generate_options {
     const char *const *stops; /**< generation ends before the first of these texts */
     size_t n_stops;
     bool ignore_eos;
+    opt_ctx_shift shift;
     opt_speculation speculation;
     /** Receives new text (whole characters). A status other than OPT_OK ends the run with it. */
     opt_status (*on_text)(void *user, const char *text, size_t n);
@@ -111,6 +120,7 @@ typedef struct opt_generate_result {
     double prompt_seconds, generate_seconds;
     int64_t n_read;   /**< prompt tokens that had to be computed: the rest was in a cache */
     int64_t n_passes; /**< through the model for the generated tokens */
+    int64_t n_shifts; /**< how often the context was full and half of it left out */
     int64_t n_guessed,
         n_right;            /**< tokens guessed by speculation, and how many of them were right */
     const char *cache_type; /**< how keys and values were kept: "f32", "f16", "int8" (static) */
@@ -132,6 +142,7 @@ typedef struct opt_chat_options {
     const char *system;        /**< system message, or NULL: what the template says */
     int64_t max_tokens;        /**< of an answer; 0: 512 */
     opt_sampling sampling;
+    opt_ctx_shift shift;
     opt_speculation speculation;
     const char *const *stops; /**< see opt_generate_options */
     size_t n_stops;

@@ -162,6 +162,7 @@ done:
 
 /** Cuts the cache back to what it shares with the tokens; at least the last one is computed. */
 static opt_status reuse_cache(opt_chat *c, const opt_tokens *tokens) {
+    opt_status st = OPT_OK;
     int64_t n_loaded = 0;
     const size_t past = (size_t)opt_session_n_past(c->session);
     size_t n = 0;
@@ -172,9 +173,42 @@ static opt_status reuse_cache(opt_chat *c, const opt_tokens *tokens) {
     if (c->speculator != NULL) {
         opt_speculator_truncate(c->speculator, (int64_t)n);
     }
-    return c->prefix != NULL ? opt_prefix_load(c->prefix, c->session, 0, tokens->ids,
-                                               (int64_t)tokens->n - 1, &n_loaded)
-                             : OPT_OK;
+    if (c->prefix != NULL) {
+        OPT_TRY(opt_prefix_load(c->prefix, c->session, 0, tokens->ids, (int64_t)tokens->n - 1,
+                                &n_loaded));
+        OPT_TRY(opt_prefix_read(c->prefix, c->session, tokens->ids, (int64_t)tokens->n));
+    }
+done:
+    return st;
+}
+
+/** Tokens that stay when the context is shifted: as many as were asked for, or the system message.
+ */
+static opt_status tokens_to_keep(opt_chat *c, const opt_tokens *tokens, int64_t *out) {
+    opt_status st = OPT_OK;
+    opt_chat_text text = {0};
+    opt_tokens probe = {0};
+    const opt_tokenizer *t = c->r->opened.tokenizer;
+    const bool system = c->messages[0].role == OPT_CHAT_SYSTEM;
+    *out = c->o.shift.keep > 0 ? c->o.shift.keep : OPT_KEEP_TOKENS;
+    if (system && c->o.shift.keep == 0) {
+        const opt_chat_message messages[] = {c->messages[0], {OPT_CHAT_USER, "", 0}};
+        int64_t n = 0;
+        OPT_TRY(opt_chat_render(c->ctx, t, &c->format, messages, 2, &text));
+        OPT_TRY(opt_tokenizer_encode_parts(c->ctx, t, text.text.data, text.parts, text.n_parts,
+                                           &probe));
+        while (n < (int64_t)probe.n && n < (int64_t)tokens->n && probe.ids[n] == tokens->ids[n]) {
+            n++;
+        }
+        *out = opt_max_i64(*out, n);
+    }
+    OPT_REQUIRE(*out < c->n_ctx, c->ctx, OPT_ERR_USAGE, "--ctx-keep",
+                "%lld tokens to keep leave no room in a context of %lld positions", (long long)*out,
+                (long long)c->n_ctx);
+done:
+    opt_tokens_free(c->ctx, &probe);
+    opt_chat_text_free(c->ctx, &text);
+    return st;
 }
 
 static opt_status keep_answer(void *user, const char *text, size_t n) {
@@ -185,7 +219,7 @@ static opt_status keep_answer(void *user, const char *text, size_t n) {
 
 opt_status opt_chat_say(opt_chat *c, const char *text, size_t n, opt_generate_result *result) {
     opt_status st = OPT_OK;
-    opt_tokens tokens = {0};
+    opt_tokens tokens = {0}, dropped = {0};
     opt_generate_outcome outcome = {0};
     opt_generate_job job = {.session = c->session,
                             .tokenizer = c->r->opened.tokenizer,
@@ -204,6 +238,10 @@ opt_status opt_chat_say(opt_chat *c, const char *text, size_t n, opt_generate_re
     asked = true;
     OPT_TRY(fit(c, &tokens));
     OPT_TRY(reuse_cache(c, &tokens));
+    if (c->o.shift.on) {
+        job.dropped = &dropped;
+        OPT_TRY(tokens_to_keep(c, &tokens, &job.n_keep));
+    }
     const int64_t n_prompt = (int64_t)tokens.n;
     const opt_status ran = opt_generate_run(c->ctx, &job, &outcome);
     opt_tokens_free(c->ctx, &c->cached);
@@ -216,14 +254,21 @@ opt_status opt_chat_say(opt_chat *c, const char *text, size_t n, opt_generate_re
     }
     OPT_TRY(add_message(c, OPT_CHAT_ASSISTANT, c->answer.data != NULL ? c->answer.data : "",
                         c->answer.len));
+    if (strcmp(outcome.stop_reason, "context") == 0) {
+        opt_warn(
+            c->ctx, NULL,
+            "the answer is cut short: the context of %lld positions is full; --ctx-shift goes on",
+            (long long)c->n_ctx);
+    }
     *result = (opt_generate_result){
         .n_prompt = n_prompt,
-        .n_generated = (int64_t)c->cached.n - n_prompt,
+        .n_generated = (int64_t)(c->cached.n + dropped.n) - n_prompt,
         .stop_reason = outcome.stop_reason,
         .prompt_seconds = outcome.prompt_seconds,
         .generate_seconds = outcome.generate_seconds,
         .n_read = outcome.n_read,
         .n_passes = outcome.n_passes,
+        .n_shifts = outcome.n_shifts,
         .n_guessed = outcome.n_guessed,
         .n_right = outcome.n_right,
         .cache_type = opt_cache_type_name(opt_session_cache_type(c->session)),
@@ -233,6 +278,7 @@ done:
     if (st != OPT_OK && asked) { /* the turn has not taken place */
         free_message(c, &c->messages[--c->n]);
     }
+    opt_tokens_free(c->ctx, &dropped);
     opt_tokens_free(c->ctx, &tokens);
     opt_stopper_free(c->ctx, &job.stopper);
     return st;

@@ -1,5 +1,7 @@
 #include "runtime/generate.h"
 
+#include <string.h>
+
 #include "base/num.h"
 #include "exec/cache.h"
 #include "flow/runner.h"
@@ -34,14 +36,18 @@ done:
     return st;
 }
 
-/** Reads all but the end of a long prompt in pieces, each kept before layers with a window forget
- * it. */
-static opt_status read_by_stride(opt_prefix *prefix, opt_session *s, const opt_tokens *tokens) {
+/** Tokens that were left out go back to where they were. */
+static opt_status put_back(opt_ctx *ctx, opt_tokens *tokens, const opt_tokens *dropped,
+                           int64_t n_keep) {
     opt_status st = OPT_OK;
-    const int64_t stride = opt_prefix_stride(s);
-    for (int64_t past = opt_session_n_past(s); (int64_t)tokens->n - past > stride; past += stride) {
-        OPT_TRY(opt_session_eval(s, tokens->ids + past, stride, stride, NULL, NULL));
-        OPT_TRY(opt_prefix_save(prefix, s, 0, tokens->ids, (past + stride) / 64 * 64));
+    const size_t keep = (size_t)n_keep, n = tokens->n;
+    for (size_t i = 0; i < dropped->n; i++) {
+        OPT_TRY(opt_tokens_push(ctx, tokens, 0));
+    }
+    if (dropped->n > 0) {
+        memmove(tokens->ids + keep + dropped->n, tokens->ids + keep,
+                (n - keep) * sizeof *tokens->ids);
+        memcpy(tokens->ids + keep, dropped->ids, dropped->n * sizeof *tokens->ids);
     }
 done:
     return st;
@@ -50,7 +56,7 @@ done:
 opt_status opt_generate(opt_ctx *ctx, opt_runner *r, const opt_generate_options *options,
                         opt_generate_result *result) {
     opt_status st = OPT_OK;
-    opt_tokens tokens = {0};
+    opt_tokens tokens = {0}, dropped = {0};
     opt_generate_outcome outcome = {0};
     const int64_t max_tokens = options->max_tokens > 0 ? options->max_tokens : DEFAULT_MAX_TOKENS;
     int64_t n_ctx = 0, n_loaded = 0;
@@ -77,12 +83,19 @@ opt_status opt_generate(opt_ctx *ctx, opt_runner *r, const opt_generate_options 
                                   &job.speculator));
     OPT_TRY(opt_runner_prefix(r, job.session, &prefix));
     const int64_t n_prompt = (int64_t)tokens.n;
+    if (options->shift.on) {
+        job.dropped = &dropped;
+        job.n_keep = options->shift.keep > 0 ? options->shift.keep : OPT_KEEP_TOKENS;
+        OPT_REQUIRE(job.n_keep < n_ctx, ctx, OPT_ERR_USAGE, "--ctx-keep",
+                    "%lld tokens to keep leave no room in a context of %lld positions",
+                    (long long)job.n_keep, (long long)n_ctx);
+    }
     const double start = opt_flow_seconds();
     if (prefix != NULL) {
         OPT_TRY(opt_prefix_load(prefix, job.session, 0, tokens.ids, n_prompt - 1, &n_loaded));
     }
     if (prefix != NULL) {
-        OPT_TRY(read_by_stride(prefix, job.session, &tokens));
+        OPT_TRY(opt_prefix_read(prefix, job.session, tokens.ids, n_prompt));
     }
     const double load_seconds = opt_flow_seconds() - start;
     OPT_TRY(opt_generate_run(ctx, &job, &outcome));
@@ -90,6 +103,7 @@ opt_status opt_generate(opt_ctx *ctx, opt_runner *r, const opt_generate_options 
         OPT_TRY(
             opt_prefix_save(prefix, job.session, 0, tokens.ids, opt_session_n_past(job.session)));
     }
+    OPT_TRY(put_back(ctx, &tokens, &dropped, job.n_keep));
     *result = (opt_generate_result){
         .n_prompt = n_prompt,
         .n_generated = (int64_t)tokens.n - n_prompt,
@@ -98,6 +112,7 @@ opt_status opt_generate(opt_ctx *ctx, opt_runner *r, const opt_generate_options 
         .generate_seconds = outcome.generate_seconds,
         .n_read = outcome.n_read,
         .n_passes = outcome.n_passes,
+        .n_shifts = outcome.n_shifts,
         .n_guessed = outcome.n_guessed,
         .n_right = outcome.n_right,
         .cache_type = opt_cache_type_name(opt_session_cache_type(job.session)),
@@ -107,6 +122,7 @@ opt_status opt_generate(opt_ctx *ctx, opt_runner *r, const opt_generate_options 
     };
     tokens = (opt_tokens){0};
 done:
+    opt_tokens_free(ctx, &dropped);
     opt_tokens_free(ctx, &tokens);
     opt_sampler_free(job.sampler);
     opt_speculator_free(job.speculator);

@@ -8,6 +8,10 @@
 #include "runtime/prefix.h"
 #include "runtime/speculate.h"
 
+/** Tokens at the beginning of a text that stay when the context is shifted: attention rests on them
+ * (Xiao et al. 2024, section 3.1). */
+#define OPT_KEEP_TOKENS 4
+
 struct opt_runner {
     opt_ctx *ctx;
     opt_opened opened;

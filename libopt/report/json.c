@@ -141,6 +141,7 @@ static void put_generate(opt_jsonw *w, const opt_report *r) {
     opt_jsonw_put_str(w, "stop_reason", g->stop_reason);
     opt_jsonw_put_str(w, "cache_type", g->cache_type);
     opt_jsonw_put_u64(w, "cache_bytes", g->cache_bytes);
+    opt_jsonw_put_i64(w, "context_shifts", g->n_shifts);
     put_speculation(w, g);
     opt_jsonw_key(w, "ids");
     opt_jsonw_begin_array(w);

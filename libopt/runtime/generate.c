@@ -208,7 +208,7 @@ static opt_status next_tokens(opt_generation *l) {
     const int64_t n = (int64_t)t->n;
     picker p = {.job = job, .n0 = n};
     if (job->speculator != NULL) {
-        const int64_t room = opt_session_n_ctx(job->session) - past - 1;
+        const int64_t room = opt_session_n_ctx(job->session) - n;
         OPT_TRY(opt_speculator_guess(job->speculator, t->ids, n,
                                      opt_min_i64(room, job->max_tokens - l->n_generated - 1),
                                      &p.n_guessed));
@@ -228,6 +228,35 @@ static opt_status next_tokens(opt_generation *l) {
     if (!l->ended) {
         OPT_TRY(opt_generation_take(l, p.token));
     }
+done:
+    return st;
+}
+
+/**
+ * Makes room in a full context. Keys of the tokens that stay were computed in the sight of those
+ * that go, so that turning them to new positions would not make them those of the shorter text (and
+ * would round them again); they are computed anew.
+ */
+static opt_status shift(opt_generation *l) {
+    opt_status st = OPT_OK;
+    opt_generate_job *job = l->job;
+    opt_tokens *t = job->tokens;
+    const int64_t n = (int64_t)t->n, n_drop = (n - job->n_keep) / 2;
+    OPT_REQUIRE(n_drop > 0, l->ctx, OPT_ERR_USAGE, "--ctx-keep",
+                "%lld tokens to keep leave no room in a context of %lld positions",
+                (long long)job->n_keep, (long long)opt_session_n_ctx(job->session));
+    for (int64_t i = 0; i < n_drop; i++) {
+        OPT_TRY(opt_tokens_push(l->ctx, job->dropped, t->ids[job->n_keep + i]));
+    }
+    memmove(t->ids + job->n_keep, t->ids + job->n_keep + n_drop,
+            (size_t)(n - job->n_keep - n_drop) * sizeof *t->ids);
+    t->n -= (size_t)n_drop;
+    opt_session_truncate(job->session, job->n_keep);
+    opt_sampler_shift(job->sampler, n_drop);
+    if (job->speculator != NULL) {
+        opt_speculator_shift(job->speculator, job->n_keep, n_drop);
+    }
+    l->out->n_shifts++;
 done:
     return st;
 }
@@ -280,8 +309,11 @@ opt_status opt_generate_run(opt_ctx *ctx, opt_generate_job *job, opt_generate_ou
     OPT_TRY(read_prompt(&l));
     while (!l.ended) {
         if (opt_session_n_past(job->session) == opt_session_n_ctx(job->session)) {
-            out->stop_reason = "context";
-            break;
+            if (job->dropped == NULL) {
+                out->stop_reason = "context";
+                break;
+            }
+            OPT_TRY(shift(&l));
         }
         OPT_TRY(next_tokens(&l));
     }

@@ -37,6 +37,11 @@ typedef struct opt_generate_job {
     opt_stopper stopper;
     bool ignore_eos;
     int32_t end_token; /* ends the text like an end-of-text token; -1: none does */
+    /* When the context is full: NULL ends the text; otherwise the oldest half of what stands behind
+     * the first n_keep tokens moves from `tokens` to the end of this list, and the rest is read
+     * again behind those that are kept. */
+    opt_tokens *dropped;
+    int64_t n_keep;
     opt_status (*on_text)(void *user, const char *text, size_t n); /* may be NULL */
     void *user;
 } opt_generate_job;
@@ -47,6 +52,7 @@ typedef struct opt_generate_outcome {
     int64_t n_read;             /* prompt tokens that were not in the cache */
     int64_t n_guessed, n_right; /* of the speculator */
     int64_t n_passes;           /* through the model, the prompt's not counted */
+    int64_t n_shifts;           /* how often the context was full */
 } opt_generate_outcome;
 
 /** The part of a run that turns tokens into text and decides when it ends. */
@@ -73,8 +79,9 @@ void opt_generation_free(opt_generation *g);
 
 /**
  * Runs the loop. The tokenizer may be NULL: then nothing is printed and no token ends the text.
- * When it ends the cache holds all tokens but the last ones, of which the model has not been asked
- * what follows.
+ * When it ends the cache holds all tokens of `tokens` but the last ones, of which the model has not
+ * been asked what follows. A shift leaves the state of a run that has read what is left and nothing
+ * else: the next tokens are those behind that prompt, with the random numbers of the whole text.
  */
 OPT_MUST_USE opt_status opt_generate_run(opt_ctx *ctx, opt_generate_job *job,
                                          opt_generate_outcome *out);

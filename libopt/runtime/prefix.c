@@ -621,10 +621,6 @@ done:
     return st;
 }
 
-int64_t opt_prefix_stride(const opt_session *s) {
-    return opt_session_kv_windowed(s) ? opt_session_n_batch(s) : INT64_MAX;
-}
-
 opt_status opt_prefix_save(opt_prefix *p, opt_session *s, int seq, const int32_t *ids, int64_t n) {
     opt_status st = OPT_OK;
     const double start = now_seconds();
@@ -643,5 +639,17 @@ opt_status opt_prefix_save(opt_prefix *p, opt_session *s, int seq, const int32_t
 done:
     opt_free(p->ctx, job.buffer);
     p->counts.save_seconds += now_seconds() - start;
+    return st;
+}
+
+opt_status opt_prefix_read(opt_prefix *p, opt_session *s, const int32_t *ids, int64_t n) {
+    opt_status st = OPT_OK;
+    const int64_t stride = opt_session_n_batch(s);
+    int64_t past = opt_session_n_past(s);
+    for (; opt_session_kv_windowed(s) && n - past > stride; past += stride) {
+        OPT_TRY(opt_session_eval(s, ids + past, stride, stride, NULL, NULL));
+        OPT_TRY(opt_prefix_save(p, s, 0, ids, (past + stride) / BLOCK * BLOCK));
+    }
+done:
     return st;
 }

@@ -33,13 +33,17 @@ OPT_MUST_USE opt_status opt_prefix_load(opt_prefix *p, opt_session *s, int seq, 
 /**
  * Keeps the positions 0 .. n - 1 of a sequence, which are those of ids [n], as far as they are not
  * there yet and the sizes allow. Where layers with a window have forgotten the beginning, it has to
- * be there from an earlier call: opt_prefix_must_keep says when one is due. What cannot be written
+ * be there from an earlier call: opt_prefix_read sees to that. What cannot be written
  * is named in a warning; with `strict` it is an error (IO).
  */
 OPT_MUST_USE opt_status opt_prefix_save(opt_prefix *p, opt_session *s, int seq, const int32_t *ids,
                                         int64_t n);
-/** Positions that may be run between two calls of opt_prefix_save; INT64_MAX without windows. */
-int64_t opt_prefix_stride(const opt_session *s);
+/**
+ * Where layers with a window forget: reads all but the end of ids [n] into sequence 0 behind what
+ * stands there, in pieces that are kept in time. Without windows it does nothing.
+ */
+OPT_MUST_USE opt_status opt_prefix_read(opt_prefix *p, opt_session *s, const int32_t *ids,
+                                        int64_t n);
 const opt_prefix_counts *opt_prefix_get_counts(const opt_prefix *p);
 
 #endif

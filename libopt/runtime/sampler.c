@@ -18,9 +18,10 @@ struct opt_sampler {
     opt_sampling o;
     int64_t n_vocab;
     uint64_t key;
-    candidate *heap; /* [n_vocab] */
-    double *weights; /* [n_vocab] */
-    int32_t *counts; /* [n_vocab], all 0 between calls; NULL: no penalties */
+    int64_t n_before; /* tokens in front of those that are given */
+    candidate *heap;  /* [n_vocab] */
+    double *weights;  /* [n_vocab] */
+    int32_t *counts;  /* [n_vocab], all 0 between calls; NULL: no penalties */
 };
 
 static opt_status check_options(opt_ctx *ctx, const opt_sampling *o, int64_t n_vocab) {
@@ -213,6 +214,8 @@ static int64_t filter(opt_sampler *s, float largest) {
     return kept;
 }
 
+void opt_sampler_shift(opt_sampler *s, int64_t n) { s->n_before += n; }
+
 opt_status opt_sampler_pick(opt_sampler *s, const float *logits, const int32_t *ids, int64_t n,
                             int32_t *token) {
     for (int64_t i = 0; i < s->n_vocab; i++) {
@@ -241,7 +244,7 @@ opt_status opt_sampler_pick(opt_sampler *s, const float *logits, const int32_t *
         s->weights[i] = exp(((double)last[-i].logit - best.logit) / s->o.temperature);
         total += s->weights[i];
     }
-    const double u = opt_rng_uniform(s->key, (uint64_t)n) * total;
+    const double u = opt_rng_uniform(s->key, (uint64_t)(s->n_before + n)) * total;
     double reached = 0;
     int64_t i = 0;
     while (i < kept - 1 && (reached += s->weights[i]) <= u) {

@@ -18,6 +18,9 @@ OPT_MUST_USE opt_status opt_sampler_new(opt_ctx *ctx, const opt_sampling *option
 /** Other options for the next picks; checked as by opt_sampler_new. The bias is borrowed. */
 OPT_MUST_USE opt_status opt_sampler_set(opt_sampler *s, const opt_sampling *options);
 void opt_sampler_free(opt_sampler *s);
+/** From now on n more tokens stand in front of those that are given, which counts for the random
+ * numbers only. */
+void opt_sampler_shift(opt_sampler *s, int64_t n);
 
 /**
  * Picks the token for position n of ids[n] from logits [n_vocab]. Steps, each on the outcome of the

@@ -156,3 +156,10 @@ void opt_speculator_truncate(opt_speculator *s, int64_t n) {
         opt_session_truncate(s->draft, n);
     }
 }
+
+void opt_speculator_shift(opt_speculator *s, int64_t n_keep, int64_t n_drop) {
+    opt_speculator_truncate(s, n_keep);
+    if (s->sampler != NULL) {
+        opt_sampler_shift(s->sampler, n_drop);
+    }
+}

@@ -32,6 +32,9 @@ OPT_MUST_USE opt_status opt_speculator_guess(opt_speculator *s, int32_t *ids, in
                                              int64_t max, int64_t *n_out);
 /** Tells how many of the last n_guessed tokens were right; decides how many are guessed next. */
 void opt_speculator_learn(opt_speculator *s, int64_t n_guessed, int64_t n_right);
+/** The first n_keep of the ids that were given are still the same, the n_drop behind them are gone.
+ */
+void opt_speculator_shift(opt_speculator *s, int64_t n_keep, int64_t n_drop);
 /** Only the first n of the ids that were given are still the same. */
 void opt_speculator_truncate(opt_speculator *s, int64_t n);
 

@@ -22,6 +22,33 @@ check "two ways to guess" grep -q 'two ways to guess; choose one' err
 expect 2 infer-run generate q.gguf -p Once --draft "$source/testdata/families/qwen3"
 check "another vocabulary" grep -q 'qwen3: has a vocabulary of 320 tokens' err
 
+# The end of the context: an error behind the text, or half of it is left out
+expect 2 infer-run generate q.gguf -p "Once upon a time" --max-tokens 100 --ctx 40 --json=end.json
+check "a full context is named" grep -q 'the context is full after 36 new tokens, .*--ctx-shift goes on' err
+cp out end
+check "the text and the report are there all the same" test "$(json_check end.json result.stop_reason) $(wc -w <end)" = "context $(json_check end.json result.text | wc -w)"
+expect 0 infer-run generate q.gguf -p "Once upon a time" --max-tokens 100 --ctx 40 --ctx-shift --json=shift.json -v
+check "shifted: all tokens are there" test "$(json_check shift.json result.generated_tokens) $(json_check shift.json result.stop_reason)" = "100 length"
+check "shifted: how often" test "$(json_check shift.json result.context_shifts)" = 4
+check "shifted: -v says so" grep -q 'the context was full 4 times' err
+cp out plain
+check "shifted: it begins the same" cmp -n $(($(wc -c <end) - 1)) end plain
+for how in --lookup "--draft q.gguf" "-j 3" "--prefix-cache shifted" "--prefix-cache shifted"; do
+    # shellcheck disable=SC2086
+    expect 0 infer-run generate q.gguf -p "Once upon a time" --max-tokens 100 --ctx 40 --ctx-shift $how
+    check "shifted: the same text, $how" cmp plain out
+done
+expect 2 infer-run generate q.gguf -p Once --ctx 40 --ctx-shift --ctx-keep 40
+check "too much to keep" grep -q 'ctx-keep: 40 tokens to keep leave no room in a context of 40 positions' err
+expect 2 infer-run generate q.gguf -p Once --ctx-keep 4
+check "to keep without a shift" grep -q 'ctx-keep is of --ctx-shift' err
+expect 2 infer-run generate q.gguf -p "$(printf 'word %.0s' $(seq 100))" --ctx 40 --ctx-shift
+check "a prompt longer than the context is an error in any case" grep -q 'only 40 positions are allowed' err
+expect 0 infer-run chat q.gguf --chat-template chatml --system "Be brief." -p "Once upon a time" --max-tokens 100 --ctx 96 --json
+check "chat: a cut answer is named" grep -q 'the answer is cut short: the context of 96 positions is full' err
+expect 0 infer-run chat q.gguf --chat-template chatml --system "Be brief." -p "Once upon a time" --max-tokens 100 --ctx 96 --ctx-shift --json
+check "chat: the whole answer" test "$(json_check out result.turns.0.generated_tokens)" = 100
+
 # Keys and values in other types
 expect 0 infer-run generate q.gguf -p Once --max-tokens 20 --kv-type f16 --json
 half=$(json_check out result.cache_bytes)

@@ -41,10 +41,10 @@ static int64_t read_ids(rig *r, opt_prefix *p, const int32_t *ids, int64_t n, fl
         GOLDEN_OK(r->ctx, opt_prefix_load(p, r->session, 0, ids, n - 1, &past));
     }
     assert_int_equal(opt_session_n_past(r->session), past);
-    const int64_t found = past, stride = opt_prefix_stride(r->session);
-    for (; p != NULL && n - past > stride; past += stride) {
-        GOLDEN_OK(r->ctx, opt_session_eval(r->session, ids + past, stride, stride, NULL, NULL));
-        GOLDEN_OK(r->ctx, opt_prefix_save(p, r->session, 0, ids, (past + stride) / 64 * 64));
+    const int64_t found = past;
+    if (p != NULL) {
+        GOLDEN_OK(r->ctx, opt_prefix_read(p, r->session, ids, n));
+        past = opt_session_n_past(r->session);
     }
     GOLDEN_OK(r->ctx,
               opt_session_eval(r->session, ids + past, n - past, n - past - 1, keep_last, &to));

@@ -23,6 +23,7 @@ static const cli_option chat_options[] = {
         0, 0),
     ROW("ctx", 0, CLI_INT, "N", "positions to keep; beyond, old turns are forgotten", n_ctx, NULL,
         2, 1e9),
+    SHIFT_ROWS,
     SPECULATION_ROWS,
     COMPUTE_ROW,
     HEADING("Prefix cache"),
@@ -132,6 +133,9 @@ static opt_status open_chat(cli_job *job, settings *s, stream *out) {
     opt_status st = run_open(job, s, 0, s->n_ctx);
     if (st == OPT_OK) {
         st = run_fill_sampling(job, s, &o.sampling);
+    }
+    if (st == OPT_OK) {
+        st = run_fill_shift(job, s, &o.shift);
     }
     if (st == OPT_OK) {
         st = run_fill_speculation(job, s, &o.speculation);

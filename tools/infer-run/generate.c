@@ -21,6 +21,7 @@ static const cli_option generate_options[] = {
     BOS_ROW,
     ROW("ctx", 0, CLI_INT, "N", "positions to keep at most (default: as many as needed)", n_ctx,
         NULL, 2, 1e9),
+    SHIFT_ROWS,
     SPECULATION_ROWS,
     COMPUTE_ROW,
     HEADING("Prefix cache"),
@@ -50,6 +51,9 @@ static opt_status run_generate(cli_job *job, void *user) {
     o.prompt_bytes = prompt_bytes;
     o.max_tokens = s->max_tokens;
     st = run_fill_sampling(job, s, &o.sampling);
+    if (st == OPT_OK) {
+        st = run_fill_shift(job, s, &o.shift);
+    }
     if (st == OPT_OK) {
         st = run_fill_speculation(job, s, &o.speculation);
     }
@@ -83,6 +87,13 @@ static opt_status run_generate(cli_job *job, void *user) {
         job->report.generated_text = s->generated.data != NULL ? s->generated.data : "";
         job->report.generated_bytes = s->generated.n;
         run_print_speed(job, &s->generate);
+        if (strcmp(s->generate.stop_reason, "context") == 0) {
+            snprintf(job->error, sizeof job->error,
+                     "the context is full after %lld new tokens, --max-tokens asks for more: --ctx "
+                     "makes it larger, --ctx-shift goes on without the oldest tokens",
+                     (long long)s->generate.n_generated);
+            return OPT_ERR_USAGE;
+        }
     }
     return st;
 }

@@ -20,6 +20,8 @@ typedef struct settings {
     bool lookup, force;
     const char *output;
     int64_t n_parallel;
+    bool ctx_shift;
+    int64_t ctx_keep;
     const char *prefix_dir;
     uint64_t prefix_bytes, prefix_memory;
     bool prefix_strict;
@@ -103,6 +105,14 @@ typedef struct settings {
         0, 0),                                                                                     \
         ROW("draft", 0, CLI_TEXT, "MODEL", "guess with a smaller model of the same tokenizer",     \
             draft, NULL, 0, 0)
+#define SHIFT_ROWS                                                                                 \
+    ROW("ctx-shift", 0, CLI_FLAG, NULL,                                                            \
+        "when the context is full, leave out the older half and go on (default: end there)",       \
+        ctx_shift, NULL, 0, 0),                                                                    \
+        ROW("ctx-keep", 0, CLI_INT, "N",                                                           \
+            "tokens at the beginning that --ctx-shift keeps (default 4; chat: the system "         \
+            "message)",                                                                            \
+            ctx_keep, NULL, 1, 1e9)
 #define PREFIX_ROWS                                                                                \
     ROW("prefix-cache", 0, CLI_PATH, "DIR",                                                        \
         "keep what was read, so that a text with the same beginning starts sooner", prefix_dir,    \
@@ -142,6 +152,8 @@ opt_status run_print(const stream *st, const char *text, size_t n);
 
 /** The options of sampling in the library's form; a usage error for a bias that is none. */
 opt_status run_fill_sampling(cli_job *job, settings *s, opt_sampling *o);
+/** Those of a full context; a usage error for one without the other. */
+opt_status run_fill_shift(cli_job *job, const settings *s, opt_ctx_shift *o);
 /** Those of speculation; opens the smaller model. */
 opt_status run_fill_speculation(cli_job *job, settings *s, opt_speculation *o);
 /** The line about speed that -v adds. */

@@ -156,6 +156,14 @@ opt_status run_fill_sampling(cli_job *job, settings *s, opt_sampling *o) {
     return OPT_OK;
 }
 
+opt_status run_fill_shift(cli_job *job, const settings *s, opt_ctx_shift *o) {
+    if (s->ctx_keep > 0 && !s->ctx_shift) {
+        return cli_usage(job, "--ctx-keep is of --ctx-shift, which was not given");
+    }
+    *o = (opt_ctx_shift){s->ctx_shift, s->ctx_keep};
+    return OPT_OK;
+}
+
 opt_status run_fill_speculation(cli_job *job, settings *s, opt_speculation *o) {
     o->lookup = s->lookup;
     if (s->draft == NULL) {
@@ -197,6 +205,10 @@ void run_print_speed(const cli_job *job, const opt_generate_result *g) {
             g->stop_reason);
     fprintf(stderr, "%s: keys and values took %.4g MiB in %s\n", job->tool->name,
             (double)g->cache_bytes / 1048576, g->cache_type);
+    if (g->n_shifts > 0) {
+        fprintf(stderr, "%s: the context was full %lld times\n", job->tool->name,
+                (long long)g->n_shifts);
+    }
     if (g->n_guessed > 0) {
         fprintf(stderr, "%s: guessed %lld tokens, %lld right (%.0f %%), in %lld passes\n",
                 job->tool->name, (long long)g->n_guessed, (long long)g->n_right,
