@@ -45,6 +45,14 @@ OPT_MUST_USE opt_status opt_gram_add(opt_ctx *ctx, const opt_kern *k, opt_gram *
 
 /** Bytes of a matrix of n columns, and of the scratch. */
 uint64_t opt_gram_bytes(int64_t n);
+/**
+ * sum [n, n] += dx^T x over the tokens that opt_gram_add has just been given as x [n_tokens, n]
+ * with scratch s, which still holds them; dx [n_tokens, n]. `own` is scratch of the same size for
+ * dx. Errors: as of opt_gram_add.
+ */
+OPT_MUST_USE opt_status opt_gram_add_cross(opt_ctx *ctx, const opt_kern *k, double *sum, int64_t n,
+                                           const float *dx, int64_t n_tokens,
+                                           const opt_gram_scratch *s, opt_gram_scratch *own);
 uint64_t opt_gram_scratch_bytes(int64_t max_n, int64_t max_tokens, int n_threads);
 
 #endif

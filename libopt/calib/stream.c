@@ -406,6 +406,10 @@ typedef struct step_run {
     const opt_kern *kern;
     opt_gram *gram; /* or NULL */
     opt_gram_scratch scratch;
+    /* Of a pair: one stream leaves what the last node gave, the other one takes it from there. */
+    float *shown; /* [n_ctx, width of the last node], or NULL */
+    double *cross;
+    opt_gram_scratch own;
     int64_t window;
     float *rows; /* of the window between units */
 } step_run;
@@ -418,6 +422,28 @@ static opt_status catch_held(void *user, const opt_node *node, const float *x, i
     return copy_rows(r->s->ctx, r->rows + pos0 * width, x, n_tokens * width);
 }
 
+static opt_status subtract_tile(void *user, int64_t tile, int worker) {
+    const copy_job *job = user;
+    const int64_t at = tile * COPY_ELEMS, end = opt_min_i64(job->n, at + COPY_ELEMS);
+    (void)worker;
+    for (int64_t i = at; i < end; i++) {
+        job->to[i] -= job->from[i];
+    }
+    return OPT_OK;
+}
+
+/* What the other stream has shown becomes its difference to these rows. */
+static opt_status add_cross(step_run *r, const float *rows, int64_t n_rows, int64_t width) {
+    opt_status st = OPT_OK;
+    opt_ctx *ctx = r->s->ctx;
+    copy_job job = {r->shown, rows, n_rows * width};
+    OPT_TRY(opt_parallel_for(ctx, opt_ceil_div(job.n, COPY_ELEMS), subtract_tile, &job));
+    OPT_TRY(
+        opt_gram_add_cross(ctx, r->kern, r->cross, width, r->shown, n_rows, &r->scratch, &r->own));
+done:
+    return st;
+}
+
 /* The outputs of the step's last node, all rows at once. */
 static opt_status take_last(void *user, int64_t row0, int64_t n_rows, const float *rows) {
     opt_status st = OPT_OK;
@@ -428,6 +454,11 @@ static opt_status take_last(void *user, int64_t row0, int64_t n_rows, const floa
                 s->model->nodes[r->cut->last].name, "its rows came in pieces");
     if (r->gram != NULL) {
         OPT_TRY(opt_gram_add(s->ctx, r->kern, r->gram, rows, n_rows, &r->scratch));
+    }
+    if (r->cross != NULL) {
+        OPT_TRY(add_cross(r, rows, n_rows, width));
+    } else if (r->shown != NULL) {
+        OPT_TRY(copy_rows(s->ctx, r->shown, rows, n_rows * width));
     }
     if (r->cut->after[0] == r->cut->last) {
         OPT_TRY(copy_rows(s->ctx, r->rows, rows, n_rows * width));
@@ -459,25 +490,45 @@ done:
     return st;
 }
 
-static opt_status run_step(step_run *r, opt_session *session) {
+static opt_status run_window(step_run *r, opt_session *session, int64_t window) {
     opt_status st = OPT_OK;
     opt_stream *s = r->s;
     const int64_t n_ctx = s->corpus->n_ctx;
     const int beside = r->cut->before[1];
-    const bool stores = r->cut->after[0] != r->cut->before[0];
-    for (r->window = 0; r->window < s->corpus->n_windows; r->window++) {
-        OPT_TRY(load_window(s, r->window, &r->rows));
-        s->feed.rows = r->rows;
-        if (beside != OPT_NO_NODE) {
-            OPT_TRY(move_held(s, r->window, NULL, s->model->nodes[beside].width));
-            s->held.feed.rows = s->held.rows;
-        }
-        opt_session_truncate(session, 0);
-        OPT_TRY(opt_session_eval(session, s->corpus->tokens + r->window * n_ctx, n_ctx, 0,
-                                 take_last, r));
-        if (stores) {
-            OPT_TRY(store_window(s, r->window));
-        }
+    r->window = window;
+    OPT_TRY(load_window(s, window, &r->rows));
+    s->feed.rows = r->rows;
+    if (beside != OPT_NO_NODE) {
+        OPT_TRY(move_held(s, window, NULL, s->model->nodes[beside].width));
+        s->held.feed.rows = s->held.rows;
+    }
+    opt_session_truncate(session, 0);
+    OPT_TRY(opt_session_eval(session, s->corpus->tokens + window * n_ctx, n_ctx, 0, take_last, r));
+    if (r->cut->after[0] != r->cut->before[0]) {
+        OPT_TRY(store_window(s, window));
+    }
+done:
+    return st;
+}
+
+/* A step of one stream, made ready. */
+static opt_status begin_step(step_run *r, const opt_tensor *const *replaced, opt_model **part,
+                             opt_session **session) {
+    opt_status st = OPT_OK;
+    opt_stream *s = r->s;
+    const int64_t width = s->model->nodes[r->cut->last].width;
+    OPT_TRY_PTR(r->kern = opt_kern_get(s->ctx));
+    OPT_REQUIRE(r->cut->after[1] == OPT_NO_NODE || width <= s->held.width, s->ctx, OPT_ERR_BUG,
+                s->model->nodes[r->cut->last].name, "no room is reserved for its rows");
+    OPT_TRY(open_step(s, r->cut, replaced, part, session));
+    if (r->cut->catcher != OPT_NO_NODE) {
+        OPT_TRY(
+            opt_session_capture(*session, s->model->nodes[r->cut->catcher].name, catch_held, r));
+    }
+    if (r->gram != NULL) {
+        OPT_TRY(opt_gram_new(s->ctx, width, r->gram));
+        OPT_TRY(opt_gram_scratch_new(s->ctx, width, s->corpus->n_ctx, &r->scratch));
+        r->scratch.block16 = s->compute != OPT_COMPUTE_EXACT;
     }
 done:
     return st;
@@ -488,21 +539,11 @@ opt_status opt_stream_step(opt_stream *s, const opt_step_cut *cut,
     opt_status st = OPT_OK;
     opt_model *part = NULL;
     opt_session *session = NULL;
-    const int64_t width = s->model->nodes[cut->last].width;
     step_run r = {.s = s, .cut = cut, .gram = gram};
-    OPT_TRY_PTR(r.kern = opt_kern_get(s->ctx));
-    OPT_REQUIRE(cut->after[1] == OPT_NO_NODE || width <= s->held.width, s->ctx, OPT_ERR_BUG,
-                s->model->nodes[cut->last].name, "no room is reserved for its rows");
-    OPT_TRY(open_step(s, cut, replaced, &part, &session));
-    if (cut->catcher != OPT_NO_NODE) {
-        OPT_TRY(opt_session_capture(session, s->model->nodes[cut->catcher].name, catch_held, &r));
+    OPT_TRY(begin_step(&r, replaced, &part, &session));
+    for (int64_t w = 0; w < s->corpus->n_windows; w++) {
+        OPT_TRY(run_window(&r, session, w));
     }
-    if (gram != NULL) {
-        OPT_TRY(opt_gram_new(s->ctx, width, gram));
-        OPT_TRY(opt_gram_scratch_new(s->ctx, width, s->corpus->n_ctx, &r.scratch));
-        r.scratch.block16 = s->compute != OPT_COMPUTE_EXACT;
-    }
-    OPT_TRY(run_step(&r, session));
 done:
     opt_gram_scratch_free(s->ctx, &r.scratch);
     opt_session_free(session);
@@ -510,8 +551,37 @@ done:
     return st;
 }
 
+opt_status opt_stream_step_pair(opt_stream *s, opt_stream *floats, const opt_step_cut *cut,
+                                const opt_tensor *const *replaced, opt_gram *gram, double *cross) {
+    opt_status st = OPT_OK;
+    opt_model *parts[2] = {NULL};
+    opt_session *sessions[2] = {NULL};
+    const int64_t width = s->model->nodes[cut->last].width, n_ctx = s->corpus->n_ctx;
+    step_run r = {.s = s, .cut = cut, .gram = gram, .cross = cross};
+    step_run f = {.s = floats, .cut = cut};
+    OPT_TRY_PTR(r.shown = opt_alloc_array(s->ctx, (size_t)(n_ctx * width), sizeof *r.shown));
+    f.shown = r.shown;
+    OPT_TRY(begin_step(&r, replaced, &parts[0], &sessions[0]));
+    OPT_TRY(begin_step(&f, NULL, &parts[1], &sessions[1]));
+    OPT_TRY(opt_gram_scratch_new(s->ctx, width, n_ctx, &r.own));
+    r.own.block16 = r.scratch.block16;
+    for (int64_t w = 0; w < s->corpus->n_windows; w++) {
+        OPT_TRY(run_window(&f, sessions[1], w));
+        OPT_TRY(run_window(&r, sessions[0], w));
+    }
+done:
+    opt_free(s->ctx, r.shown);
+    opt_gram_scratch_free(s->ctx, &r.scratch);
+    opt_gram_scratch_free(s->ctx, &r.own);
+    for (int i = 0; i < 2; i++) {
+        opt_session_free(sessions[i]);
+        opt_model_free(parts[i]);
+    }
+    return st;
+}
+
 opt_status opt_stream_step_bytes(opt_ctx *ctx, const opt_model *model, const opt_step_cut *cut,
-                                 int64_t n_ctx, opt_compute compute, uint64_t *out) {
+                                 int64_t n_ctx, opt_compute compute, bool pair, uint64_t *out) {
     opt_status st = OPT_OK;
     opt_model *part = NULL;
     opt_session *session = NULL;
@@ -519,10 +589,14 @@ opt_status opt_stream_step_bytes(opt_ctx *ctx, const opt_model *model, const opt
     opt_stream s = {.ctx = ctx, .model = model, .corpus = &corpus, .compute = compute};
     const uint64_t before = opt_ctx_memory(ctx);
     OPT_TRY(open_step(&s, cut, NULL, &part, &session));
-    *out = opt_ctx_memory(ctx) - before +
-           (cut->ends ? 0
-                      : opt_gram_scratch_bytes(model->nodes[cut->last].width, n_ctx,
-                                               opt_ctx_n_threads(ctx)));
+    const int64_t width = model->nodes[cut->last].width;
+    const uint64_t scratch = opt_gram_scratch_bytes(width, n_ctx, opt_ctx_n_threads(ctx));
+    *out = opt_ctx_memory(ctx) - before;
+    if (pair && !cut->ends) {
+        *out = 2 * (*out + scratch) + (uint64_t)n_ctx * (uint64_t)width * sizeof(float);
+    } else if (!cut->ends) {
+        *out += scratch;
+    }
 done:
     opt_session_free(session);
     opt_model_free(part);

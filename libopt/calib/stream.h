@@ -59,6 +59,15 @@ OPT_MUST_USE opt_status opt_stream_reserve(opt_stream *s, int64_t width);
  */
 OPT_MUST_USE opt_status opt_stream_step(opt_stream *s, const opt_step_cut *cut,
                                         const opt_tensor *const *replaced, opt_gram *gram);
+/**
+ * The same, and the same step of another stream over the same windows, with the float weights. With
+ * x the outputs of the step's last node and x' those of the other stream, cross [n, n] grows by the
+ * sum of (x' - x) x^T.
+ */
+OPT_MUST_USE opt_status opt_stream_step_pair(opt_stream *s, opt_stream *floats,
+                                             const opt_step_cut *cut,
+                                             const opt_tensor *const *replaced, opt_gram *gram,
+                                             double *cross);
 
 /** Activations [n_ctx, width] of a window between the units; valid until another one is asked for
  * or the stream goes on. */
@@ -69,10 +78,11 @@ uint64_t opt_stream_bytes(const opt_model *model, int64_t n_windows, int64_t n_c
 /** Bytes that opt_stream_reserve adds to them: exactly. */
 uint64_t opt_stream_reserve_bytes(int64_t width, int64_t n_windows, int64_t n_ctx,
                                   opt_compute compute, bool spills);
-/** Bytes that a step takes, without the matrix. Builds the session and frees it again. */
+/** Bytes that a step takes, or both of a pair, without the matrices. Builds a session and frees it
+ * again. */
 OPT_MUST_USE opt_status opt_stream_step_bytes(opt_ctx *ctx, const opt_model *model,
                                               const opt_step_cut *cut, int64_t n_ctx,
-                                              opt_compute compute, uint64_t *out);
+                                              opt_compute compute, bool pair, uint64_t *out);
 /** Bytes that a run of a unit takes, whole or (wanted not NULL) for its matrices; without the
  * matrices themselves. Builds the session and frees it again. */
 OPT_MUST_USE opt_status opt_stream_run_bytes(opt_ctx *ctx, const opt_model *model, int unit,

@@ -14,6 +14,7 @@ typedef struct forecast {
     bool *wanted;     /* [n_weights] of the stage */
     opt_steps *steps; /* [n_units] */
     bool in_steps;
+    bool shifts; /* the float model runs beside */
     uint64_t most;
 } forecast;
 
@@ -97,13 +98,21 @@ static opt_status steps(forecast *f, int unit, uint64_t held) {
         const opt_step_cut *c = &f->steps[unit].cuts[i];
         uint64_t run = 0, kept = 0, scratch = 0;
         OPT_TRY(opt_stream_step_bytes(f->plan->ctx, m, c, f->options->text.n_ctx,
-                                      f->options->compute, &run));
+                                      f->options->compute, f->shifts, &run));
         bool with_factor = false;
         const int64_t width = c->ends ? 0 : read_width(f, c->last, &with_factor);
-        at_once(f, held + opt_gram_bytes(width) + run);
+        const uint64_t cross = f->shifts ? (uint64_t)width * (uint64_t)width * sizeof(double) : 0;
+        at_once(f, held + opt_gram_bytes(width) + cross + run);
         if (width > 0) {
             opt_hessian_bytes(width, with_factor, &kept, &scratch);
-            at_once(f, held + opt_gram_bytes(width) + kept + scratch);
+            at_once(f, held + opt_gram_bytes(width) + cross + kept + scratch);
+        }
+        if (cross > 0) {
+            uint64_t shift = 0, more = 0;
+            opt_hessian_shift_bytes(width, &shift, &more);
+            const bool widened = width > m->nodes[c->last].width;
+            at_once(f,
+                    held + opt_gram_bytes(width) + cross * (widened ? 2 : 1) + kept + shift + more);
         }
     }
 done:
@@ -200,6 +209,10 @@ opt_status opt_calibration_bytes(const opt_plan *plan, const opt_calibration_opt
     }
     rows += opt_stream_reserve_bytes(held, f.n_windows, options->text.n_ctx, options->compute,
                                      options->spills);
+    for (int64_t i = 0; f.in_steps && i < plan->n; i++) {
+        f.shifts = f.shifts || opt_calibration_shifts(m, &plan->tensors[i]);
+    }
+    rows *= f.shifts ? 2 : 1;
     for (int s = -1; s < 2 && s < m->n_units; s++) { /* blocks are alike */
         OPT_TRY(stage(&f, s, rows, kept));
         kept = mark(&f, s, &any);

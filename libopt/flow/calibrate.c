@@ -34,6 +34,8 @@ struct opt_calibration {
     opt_transforms *transforms;      /* NULL: none */
     opt_steps *steps;                /* [n_units]; NULL: blocks run as a whole */
     int next_step;                   /* of the unit stream_stage */
+    opt_stream *floats;              /* the float model's text; NULL: no method uses shifts */
+    double *cross;                   /* of the step, [n, n]; NULL: no tensor of it uses a shift */
 };
 
 static int weight_index(const opt_plan *plan, const opt_plan_tensor *t) {
@@ -52,6 +54,11 @@ bool opt_calibrates(const opt_plan_tensor *t) {
     const opt_weight *w = t->weight;
     const bool reads = w->role == OPT_ROLE_LINEAR || w->role == OPT_ROLE_HEAD || is_tied(t);
     return wants_hessian(t) && reads && w->n_dims == 2;
+}
+
+bool opt_calibration_shifts(const opt_model *m, const opt_plan_tensor *t) {
+    return opt_calibrates(t) && (t->method->needs & OPT_USES_SHIFT) != 0 && t->stage >= 0 &&
+           t->stage < m->n_units;
 }
 
 /* Whether later units must see a tensor as it was written and not as the source has it. */
@@ -153,6 +160,8 @@ void opt_calibration_free(opt_calibration *c) {
         free_kept(c);
         opt_workdir_close(c->work, false);
         opt_stream_free(c->stream);
+        opt_stream_free(c->floats);
+        opt_free(c->ctx, c->cross);
         opt_corpus_free(c->ctx, &c->corpus);
         opt_free(c->ctx, c->grams);
         opt_free(c->ctx, c->hessians);
@@ -257,6 +266,41 @@ done:
     return st;
 }
 
+/* Whether a tensor that reads a node, or the plan if node is -1, is solved with a shift. */
+static bool uses_shift(const opt_calibration *c, int node) {
+    for (int i = 0; i < c->plan->model->n_weights; i++) {
+        const opt_plan_tensor *t = c->planned[i];
+        if (t != NULL && opt_calibration_shifts(c->plan->model, t) &&
+            (node < 0 || c->input_of[i] == node)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The shift that goes with a Hessian, appended columns included. */
+static opt_status add_shift(opt_calibration *c, int node, opt_hessian *h) {
+    opt_status st = OPT_OK;
+    const opt_node *from = &c->plan->model->nodes[node];
+    double *cross = c->cross;
+    if (cross != NULL && h->n > from->width) {
+        const size_t n = (size_t)h->n;
+        OPT_TRY_PTR(cross = opt_alloc_zero(c->ctx, n * n * sizeof *cross));
+        for (int64_t i = 0; i < from->width; i++) {
+            memcpy(cross + i * h->n, c->cross + i * from->width,
+                   (size_t)from->width * sizeof *cross);
+        }
+    }
+    if (cross != NULL) {
+        OPT_TRY(opt_hessian_add_shift(from->name, cross, h));
+    }
+done:
+    if (cross != c->cross) {
+        opt_free(c->ctx, cross);
+    }
+    return st;
+}
+
 /* The Hessian of what a node gives, from its Gram matrix, which goes. */
 static opt_status make_hessian(opt_calibration *c, int node) {
     opt_status st = OPT_OK;
@@ -273,6 +317,7 @@ static opt_status make_hessian(opt_calibration *c, int node) {
         OPT_TRY(widen(c, node, g));
         OPT_TRY(opt_hessian_new(c->ctx, m->nodes[node].name, g->sum, g->n, g->n_tokens, with_factor,
                                 &c->hessians[node]));
+        OPT_TRY(add_shift(c, node, c->hessians[node]));
     }
     opt_gram_free(c->ctx, g);
     for (int64_t i = 0; used && i < c->plan->n; i++) {
@@ -310,18 +355,34 @@ static opt_status run_step(opt_calibration *c, bool shows) {
         opt_hessian_free(c->hessians[i]);
         c->hessians[i] = NULL;
     }
-    OPT_TRY(opt_stream_step(c->stream, cut, c->replaced, collects ? &c->grams[cut->last] : NULL));
+    if (collects && c->floats != NULL && uses_shift(c, cut->last)) {
+        const size_t n = (size_t)c->plan->model->nodes[cut->last].width;
+        OPT_TRY_PTR(c->cross = opt_alloc_zero(c->ctx, n * n * sizeof *c->cross));
+        OPT_TRY(opt_stream_step_pair(c->stream, c->floats, cut, c->replaced, &c->grams[cut->last],
+                                     c->cross));
+    } else {
+        OPT_TRY(
+            opt_stream_step(c->stream, cut, c->replaced, collects ? &c->grams[cut->last] : NULL));
+        if (c->floats != NULL) {
+            OPT_TRY(opt_stream_step(c->floats, cut, NULL, NULL));
+        }
+    }
     c->next_step++;
     if (collects) {
         OPT_TRY(make_hessian(c, cut->last));
     }
 done:
+    opt_free(c->ctx, c->cross);
+    c->cross = NULL;
     return st;
 }
 
 /* What is left of the unit that the stream is in. */
 static opt_status finish_unit(opt_calibration *c) {
     opt_status st = OPT_OK;
+    if (c->floats != NULL && c->stream_stage < 0) {
+        OPT_TRY(opt_stream_advance(c->floats, c->stream_stage, NULL));
+    }
     if (c->steps == NULL || !in_block(c, c->stream_stage)) {
         return opt_stream_advance(c->stream, c->stream_stage, c->one_pass ? NULL : c->replaced);
     }
@@ -476,6 +537,14 @@ opt_status opt_calibration_begin(opt_calibration *c, const char *output, int swe
         held = opt_max_i64(held, opt_steps_width(c->plan->model, &c->steps[unit]));
     }
     OPT_TRY(opt_stream_reserve(c->stream, held));
+    if (uses_shift(c, -1)) {
+        OPT_REQUIRE(c->steps != NULL, c->ctx, OPT_ERR_UNSUPPORTED, "gptaq",
+                    "its blocks have to run matrix by matrix: that goes neither with --one-pass, "
+                    "--transform and --round-steps nor with any order of tensors");
+        OPT_TRY(opt_stream_new(c->ctx, c->plan->model, &c->corpus, spill_dir(c), &c->floats));
+        opt_stream_set_compute(c->floats, c->compute);
+        OPT_TRY(opt_stream_reserve(c->floats, held));
+    }
     /* What transforms did to vectors, and statistics, are not among what is saved. */
     c->saves = c->transforms == NULL && !c->saves_statistics;
 done:

@@ -48,6 +48,11 @@ typedef struct opt_calibration opt_calibration;
  * embedding, too), solved by a method that wants it. */
 bool opt_calibrates(const opt_plan_tensor *t);
 
+/** Whether it is solved with the shift of its Hessian: a matrix of a block whose method uses it.
+ * Outside blocks, what quantized weights and float weights show a tensor is the same (embedding),
+ * or the shift is left out (head). */
+bool opt_calibration_shifts(const opt_model *m, const opt_plan_tensor *t);
+
 /** Reads the text. Errors: IO, INPUT, MEMORY, USAGE, UNSUPPORTED. */
 OPT_MUST_USE opt_status opt_calibration_new(opt_plan *plan, const opt_tokenizer *tokenizer,
                                             const opt_calibration_options *options,

@@ -6,6 +6,7 @@ const opt_quant_method *const opt_quant_methods[] = {
     &opt_quant_rtn,
     &opt_quant_gptq,
     &opt_quant_hqq,
+    &opt_quant_gptaq,
     NULL,
 };
 

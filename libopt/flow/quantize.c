@@ -350,6 +350,14 @@ static opt_status plan_weight(job *j, int i) {
                      c->format->name);
         }
     }
+    if ((c->method->needs & OPT_USES_SHIFT) != 0 && is_quant(c->format) &&
+        (w->role == OPT_ROLE_HEAD || (w->role == OPT_ROLE_EMBEDDING && w->tied))) {
+        const char *name = c->method->name;
+        c->method = &opt_quant_gptq; /* the same where there is no shift */
+        if (note[0] == 0) {
+            snprintf(note, sizeof note, "outside blocks %s is %s", name, c->method->name);
+        }
+    }
     const bool feeds_linear = w->role == OPT_ROLE_LINEAR || w->role == OPT_ROLE_HEAD || w->tied;
     if (is_quant(c->format) && !feeds_linear && (c->method->needs & OPT_NEEDS_HESSIAN) != 0) {
         c->method = opt_quant_methods[0];

@@ -22,6 +22,8 @@ enum {
     OPT_NEEDS_ALL_ROWS = 1 << 0, /**< the whole tensor at once; otherwise any run of rows will do */
     OPT_NEEDS_HESSIAN = 1 << 1,  /**< calibration: the Hessian with its factor */
     OPT_USES_HESSIAN = 1 << 2,   /**< better with calibration (no factor), but works without */
+    OPT_USES_SHIFT = 1 << 4, /**< inside blocks: the Hessian's shift, for which the float model runs
+                                beside the quantized one */
     OPT_NEEDS_ZERO_POINT = 1 << 3 /**< a format whose blocks have an offset that can move */
 };
 
@@ -57,6 +59,6 @@ typedef struct opt_quant_method {
     opt_status (*solve)(opt_ctx *ctx, const opt_quant_job *job, void *scratch);
 } opt_quant_method;
 
-extern const opt_quant_method opt_quant_rtn, opt_quant_hqq, opt_quant_gptq;
+extern const opt_quant_method opt_quant_rtn, opt_quant_hqq, opt_quant_gptq, opt_quant_gptaq;
 
 #endif

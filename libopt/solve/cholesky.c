@@ -120,3 +120,61 @@ opt_status opt_cholesky(opt_ctx *ctx, double *a, int64_t n, bool *positive) {
 done:
     return st;
 }
+
+typedef struct columns {
+    const opt_kern *kern;
+    const double *l; /* [n, n] */
+    double *b;       /* [n, n_cols] */
+    int64_t n, n_cols;
+} columns;
+
+/* Rows k .. k + rows - 1 of l y = b, or backwards of l^T y = b, within their diagonal block. */
+static void solve_diagonal(const columns *s, int64_t k, int64_t rows, bool backwards, double *x,
+                           int64_t width) {
+    for (int64_t at = 0; at < rows; at++) {
+        const int64_t j = backwards ? rows - 1 - at : at;
+        double *xj = x + j * s->n_cols;
+        const double pivot = s->l[(k + j) * s->n + k + j];
+        for (int64_t c = 0; c < width; c++) {
+            xj[c] /= pivot;
+        }
+        for (int64_t i = backwards ? 0 : j + 1; i < (backwards ? j : rows); i++) {
+            const double f =
+                backwards ? s->l[(k + j) * s->n + k + i] : s->l[(k + i) * s->n + k + j];
+            double *xi = x + i * s->n_cols;
+            for (int64_t c = 0; c < width; c++) {
+                xi[c] -= f * xj[c];
+            }
+        }
+    }
+}
+
+static opt_status solve_columns(void *user, int64_t tile, int worker) {
+    const columns *s = user;
+    const int64_t n = s->n, c0 = tile * PANEL, width = opt_min_i64(PANEL, s->n_cols - c0);
+    double *x = s->b + c0;
+    (void)worker;
+    for (int64_t k = 0; k < n; k += PANEL) {
+        const int64_t rows = opt_min_i64(PANEL, n - k);
+        s->kern->gemm_sub_f64(s->l + k * n, n, 1, x, s->n_cols, x + k * s->n_cols, s->n_cols, rows,
+                              width, k);
+        solve_diagonal(s, k, rows, false, x + k * s->n_cols, width);
+    }
+    for (int64_t end = n; end > 0;) {
+        const int64_t k = (end - 1) / PANEL * PANEL, rows = end - k;
+        s->kern->gemm_sub_f64(s->l + end * n + k, 1, n, x + end * s->n_cols, s->n_cols,
+                              x + k * s->n_cols, s->n_cols, rows, width, n - end);
+        solve_diagonal(s, k, rows, true, x + k * s->n_cols, width);
+        end = k;
+    }
+    return OPT_OK;
+}
+
+opt_status opt_cholesky_solve(opt_ctx *ctx, const double *l, int64_t n, double *b, int64_t n_cols) {
+    opt_status st = OPT_OK;
+    columns s = {.l = l, .b = b, .n = n, .n_cols = n_cols};
+    OPT_TRY_PTR(s.kern = opt_kern_get(ctx));
+    OPT_TRY(opt_parallel_for(ctx, opt_ceil_div(n_cols, PANEL), solve_columns, &s));
+done:
+    return st;
+}

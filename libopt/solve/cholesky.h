@@ -14,5 +14,12 @@
  * on the number of threads. Errors: those of cancellation.
  */
 OPT_MUST_USE opt_status opt_cholesky(opt_ctx *ctx, double *a, int64_t n, bool *positive);
+/**
+ * Solves l l^T x = b for columns b [n, n_cols] in place, l [n, n] as opt_cholesky leaves it: only
+ * its lower triangle is read. 64 columns at a time in parallel; every column is computed as alone.
+ * Errors: those of cancellation.
+ */
+OPT_MUST_USE opt_status opt_cholesky_solve(opt_ctx *ctx, const double *l, int64_t n, double *b,
+                                           int64_t n_cols);
 
 #endif

@@ -204,6 +204,7 @@ void opt_hessian_free(opt_hessian *h) {
         opt_free(h->ctx, h->h);
         opt_free(h->ctx, h->diag);
         opt_free(h->ctx, h->factor);
+        opt_free(h->ctx, h->shift);
         opt_free(h->ctx, h->order);
         opt_free(h->ctx, h);
     }
@@ -213,6 +214,82 @@ void opt_hessian_bytes(int64_t n, bool with_factor, uint64_t *kept, uint64_t *sc
     const uint64_t n2 = (uint64_t)n * (uint64_t)n;
     *kept = n2 * sizeof(float) * (with_factor ? 2 : 1) + (uint64_t)n * 8 + sizeof(opt_hessian);
     *scratch = (with_factor ? n2 * sizeof(double) : 0) + (uint64_t)n * sizeof(ranked);
+}
+
+/* The factor of the damped matrix once more: opt_hessian_new does not keep it in this form. */
+static opt_status factor_again(opt_hessian *h, double *a) {
+    opt_status st = OPT_OK;
+    double mean = 0.0;
+    bool positive = false;
+    for (int64_t i = 0; i < h->n; i++) {
+        mean += (double)h->diag[i] / (double)h->n;
+    }
+    fill_job job = {.h = h, .a = a, .damping = h->damping * mean};
+    OPT_TRY(opt_parallel_for(h->ctx, opt_ceil_div(h->n, TILE_ROWS), damp_tile, &job));
+    OPT_TRY(opt_cholesky(h->ctx, a, h->n, &positive));
+    st = positive ? OPT_OK : opt_fail(h->ctx, OPT_ERR_BUG, NULL, "a matrix is factored only once");
+done:
+    return st;
+}
+
+typedef struct shift_job {
+    const opt_hessian *h;
+    const double *cross;
+    double *b; /* [n, n]: C^T, rows in the order of the factor */
+} shift_job;
+
+static opt_status cross_rows(void *user, int64_t tile, int worker) {
+    const shift_job *job = user;
+    const int64_t n = job->h->n, end = opt_min_i64(n, (tile + 1) * TILE_ROWS);
+    (void)worker;
+    for (int64_t i = tile * TILE_ROWS; i < end; i++) {
+        const int64_t column = job->h->order[n - 1 - i];
+        const double alive = job->h->diag[column] > 0.0F ? 1.0 / (double)job->h->n_tokens : 0.0;
+        for (int64_t r = 0; r < n; r++) {
+            job->b[i * n + r] = job->cross[r * n + column] * alive;
+        }
+    }
+    return OPT_OK;
+}
+
+static opt_status shift_rows(void *user, int64_t tile, int worker) {
+    const shift_job *job = user;
+    const int64_t n = job->h->n, end = opt_min_i64(n, (tile + 1) * TILE_ROWS);
+    (void)worker;
+    for (int64_t r = tile * TILE_ROWS; r < end; r++) {
+        for (int64_t i = 0; i < n; i++) {
+            job->h->shift[r * n + job->h->order[n - 1 - i]] = (float)job->b[i * n + r];
+        }
+    }
+    return OPT_OK;
+}
+
+opt_status opt_hessian_add_shift(const char *name, const double *cross, opt_hessian *h) {
+    opt_status st = OPT_OK;
+    const size_t n2 = (size_t)h->n * (size_t)h->n;
+    const int64_t tiles = opt_ceil_div(h->n, TILE_ROWS);
+    shift_job job = {.h = h, .cross = cross};
+    double *a = NULL;
+    for (size_t i = 0; i < n2; i++) {
+        OPT_REQUIRE(isfinite(cross[i]), h->ctx, OPT_ERR_NUMERIC, name,
+                    "the inputs seen in calibration are not finite");
+    }
+    OPT_TRY_PTR(a = opt_alloc_array(h->ctx, n2, sizeof *a));
+    OPT_TRY_PTR(job.b = opt_alloc_array(h->ctx, n2, sizeof *job.b));
+    OPT_TRY_PTR(h->shift = opt_alloc_array(h->ctx, n2, sizeof *h->shift));
+    OPT_TRY(factor_again(h, a));
+    OPT_TRY(opt_parallel_for(h->ctx, tiles, cross_rows, &job));
+    OPT_TRY(opt_cholesky_solve(h->ctx, a, h->n, job.b, h->n));
+    OPT_TRY(opt_parallel_for(h->ctx, tiles, shift_rows, &job));
+done:
+    opt_free(h->ctx, a);
+    opt_free(h->ctx, job.b);
+    return st;
+}
+
+void opt_hessian_shift_bytes(int64_t n, uint64_t *kept, uint64_t *scratch) {
+    *kept = (uint64_t)n * (uint64_t)n * sizeof(float);
+    *scratch = 2 * (uint64_t)n * (uint64_t)n * sizeof(double);
 }
 
 /*

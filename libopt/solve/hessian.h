@@ -23,6 +23,11 @@ typedef struct opt_hessian {
      * the lower one transposed, the diagonal is zero.
      */
     float *factor;
+    /**
+     * [n, n], or NULL. The inputs x that the layer gets differ from those x' of the float model.
+     * The weights that, on x, come nearest to what the float weights w give on x' are w + w shift.
+     */
+    float *shift;
     int32_t *order; /* [n] columns by decreasing diagonal, equal ones by index */
     int64_t n_dead; /* columns whose input was always zero */
     double damping; /* what was added to the diagonal to factor it, over the diagonal's mean */
@@ -46,6 +51,19 @@ typedef struct opt_hessian {
 OPT_MUST_USE opt_status opt_hessian_new(opt_ctx *ctx, const char *name, const double *gram,
                                         int64_t n, int64_t n_tokens, bool with_factor,
                                         opt_hessian **out);
+/**
+ * Adds the shift to a Hessian that was made with its factor: cross [n, n] is the sum of (x' - x)
+ * x^T over the same tokens. The damping is that of the factor. With D = x' - x, the error of the
+ * outputs, mean |w x' - v x|^2, is (w - v) H (w - v)^T + 2 (w C) (w - v)^T + what does not depend
+ * on v, for C = mean D x^T; it is least for v = w + w C H^-1. This is the objective of GPTAQ (Li et
+ * al. 2025, arXiv 2504.02692, eq. 4), which there is worked off column by column. Errors: MEMORY;
+ * NUMERIC where the sum holds NaN or infinity.
+ */
+OPT_MUST_USE opt_status opt_hessian_add_shift(const char *name, const double *cross,
+                                              opt_hessian *h);
+/** Bytes of that: kept, and needed beside them while it runs. */
+void opt_hessian_shift_bytes(int64_t n, uint64_t *kept, uint64_t *scratch);
+
 /** NULL is allowed. */
 void opt_hessian_free(opt_hessian *h);
 /** Sum of d H d^T over rows d [n_rows, n], and that of each row to e [n_rows] unless NULL; g

@@ -114,8 +114,44 @@ check "whole blocks need what was solved before" grep -q 'which --one-pass leave
 expect 0 quantize stories260K -o few.gguf -m gptq -f q4_0 --samples 1 --ctx 8 --calib a.txt
 check "few tokens are warned of" grep -q 'blk.0.attn_q.weight: 8 calibration tokens for 64 columns' err
 
-# Memory: predicted, and kept below a limit with activations in a file, to the same bytes.
 peak() { json_check - run.peak_memory_bytes; }
+# GPTAQ: towards what the float model gives on its own inputs, so that later blocks make up for earlier ones.
+for threads in 1 2 3 7; do
+    expect 0 q -o ga$threads.gguf -m gptaq -f int3_g64 -j $threads --json=ga.json -q
+done
+check "gptaq: same bytes at any number of threads" same_bytes ga1.gguf ga2.gguf ga3.gguf ga7.gguf
+check "gptaq: the embedding is named" grep -q 'outside blocks gptaq is gptq' ga.json
+many() { quantize stories260K --samples 200 --ctx 64 --calib tinystories.txt -m gptaq -f int3_g64 --json -q "$@" | peak; }
+for limit in 1G 13M; do
+    predicted=$(many -n -o x.gguf --max-memory $limit)
+    seen=$(many -o ga$limit.gguf --max-memory $limit)
+    check "gptaq: memory under $limit: $predicted predicted, $seen seen" awk "BEGIN {exit !($predicted > 0.9 * $seen && $predicted < 1.1 * $seen)}"
+done
+check "gptaq: a limit changes no byte" cmp -s ga1G.gguf ga13M.gguf
+check "gptaq: a limit is kept ($seen)" test "$seen" -le $((13 * 1024 * 1024))
+for method in gptaq gptq; do
+    expect 0 q -o f.gguf -m $method -f int3_g64 --set token_embd:format=f32 --json=f-$method.json -q --force
+done
+check "gptaq: a block behind floats alone is solved as by gptq" \
+    test "$(tensor f-gptaq.json blk.0.attn_q.weight | value output_error)" = "$(tensor f-gptq.json blk.0.attn_q.weight | value output_error)"
+check "gptaq: the next block is not" \
+    test "$(tensor f-gptaq.json blk.1.attn_q.weight | value output_error)" != "$(tensor f-gptq.json blk.1.attn_q.weight | value output_error)"
+tail -c 20000 tinystories.txt >held.txt
+head -c 45000 tinystories.txt >fit.txt
+for method in gptq gptaq; do
+    expect 0 quantize stories260K -o g.gguf -m $method -f int3_g64 --calib fit.txt --samples 64 --ctx 128 --force -q
+    infer-run compare stories260K g.gguf --text held.txt --ctx 128 --windows 16 --json -q >$method.json
+done
+kld() { json_check - result.kld.mean <"$1"; }
+check "gptaq: nearer to the float model on held-out text ($(kld gptaq.json), gptq $(kld gptq.json))" \
+    awk "BEGIN {exit !($(kld gptaq.json) < 0.9 * $(kld gptq.json))}"
+for other in --one-pass "--round-steps 5" "--transform awq"; do
+    # shellcheck disable=SC2086
+    expect 7 q -o x.gguf -m gptaq -f int3_g64 $other
+    check "gptaq does not go with $other" grep -q 'blocks have to run matrix by matrix' err
+done
+
+# Memory: predicted, and kept below a limit with activations in a file, to the same bytes.
 long() { quantize stories260K --samples 200 --ctx 64 --calib tinystories.txt -m gptq -f q4_0 "$@"; }
 for variant in "" "--one-pass" "--max-memory 12M"; do
     # shellcheck disable=SC2086
