@@ -63,8 +63,8 @@ typedef struct engine {
     opt_plan_sums *sums;          /* [plan->n], in order of tiles */
     opt_calibration *calibration; /* NULL: none */
     int sweeps;
-    int stage; /* whose tensors are being encoded */
-    double done_bytes, total_bytes;
+    int stage;          /* whose tensors are being encoded */
+    double done, total; /* elements that count, see counts() */
 } engine;
 
 /** Rows of the source that a tile of the output comes from: fewer where zero rows are appended. */
@@ -357,6 +357,12 @@ static bool waits(const engine *e) {
     return e->calibration != NULL && opt_calibration_pending(e->calibration, e->next_tensor);
 }
 
+/** Whether the elements of a tensor stand for time that is spent. With calibration the time is that
+ * of the blocks, which are alike: what comes before them says nothing about it. */
+static bool counts(const engine *e, const opt_plan_tensor *t) {
+    return e->calibration == NULL || (t->stage >= 0 && t->action != OPT_ACTION_COPY);
+}
+
 /** Fills a window, the first one whole, with the next tiles of the sequence; empty at the end. With
  * calibration all are of the stage that was entered. */
 static void fill_window(engine *e, window *w) {
@@ -379,7 +385,7 @@ static void fill_window(engine *e, window *w) {
                      .bytes = bytes};
         add_to_chunks(w, p, (size_t)e->next_row * t->row_bytes);
         w->used += bytes;
-        e->done_bytes += (double)rows * (double)t->n_cols;
+        e->done += counts(e, t) ? (double)rows * (double)t->n_cols : 0;
         e->next_row += rows;
         if (e->next_row >= t->n_rows) {
             e->next_row = 0;
@@ -408,6 +414,9 @@ static opt_status change_stage(engine *e) {
     }
     if (!last) {
         e->stage = next_stage(e);
+        if (e->stage >= 0) { /* the clock of the first block begins here */
+            opt_progress(e->plan->ctx, e->options->step, e->done, e->total);
+        }
         OPT_TRY(opt_calibration_enter(e->calibration, e->stage, e->sums));
         if (e->options->block != NULL) {
             OPT_TRY(opt_block_enter(e->options->block, e->stage));
@@ -432,7 +441,9 @@ static opt_status run_windows(engine *e, const char *step) {
         fill_window(e, w);
         e->current = w;
         OPT_TRY(opt_parallel_for(e->plan->ctx, w->n + TILE_PIECES, run_tile, e));
-        opt_progress(e->plan->ctx, step, e->done_bytes, e->total_bytes);
+        if (e->calibration == NULL || e->stage >= 0) {
+            opt_progress(e->plan->ctx, step, e->done, e->total);
+        }
         if (w->n == 0) {
             break;
         }
@@ -468,7 +479,8 @@ static opt_status engine_alloc(engine *e) {
         OPT_TRY_PTR(e->scratch[i].method);
     }
     for (int64_t i = 0; i < e->plan->n; i++) {
-        e->total_bytes += (double)e->plan->tensors[i].n_rows * (double)e->plan->tensors[i].n_cols;
+        const opt_plan_tensor *t = &e->plan->tensors[i];
+        e->total += counts(e, t) ? (double)t->n_rows * (double)t->n_cols : 0;
     }
 done:
     return st;

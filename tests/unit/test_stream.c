@@ -132,44 +132,63 @@ static void test_stream__sees_what_the_whole_model_sees(void **state) {
     }
 }
 
-/* Every matrix replaced by its own values in another format, put together from canonical rows: the
- * activations stay the same, so rows went to their places. */
-static void test_stream__replaced_weights_in_source_order(void **state) {
-    opened o = open_model(2);
-    const opt_kern *k = opt_kern_get(o.ctx);
-    const int n = o.model->n_weights;
-    const opt_tensor **replaced = calloc((size_t)n, sizeof *replaced);
-    opt_tensor *tensors = calloc((size_t)n, sizeof *tensors);
-    float **data = calloc((size_t)n, sizeof *data);
-    int n_permuted = 0;
-    (void)state;
-    assert_true(replaced != NULL && tensors != NULL && data != NULL);
+/* Matrices that take the place of the source's: their values times a factor, in f32. */
+typedef struct changed {
+    const opt_tensor **replaced; /* [n_weights] */
+    opt_tensor *tensors;
+    float **data;
+    int n_permuted;
+} changed;
+
+static changed change_weights(const opened *o, float factor) {
+    const opt_kern *k = opt_kern_get(o->ctx);
+    const int n = o->model->n_weights;
+    changed c = {.replaced = calloc((size_t)n, sizeof *c.replaced),
+                 .tensors = calloc((size_t)n, sizeof *c.tensors),
+                 .data = calloc((size_t)n, sizeof *c.data)};
+    assert_true(c.replaced != NULL && c.tensors != NULL && c.data != NULL);
     for (int i = 0; i < n; i++) {
-        const opt_weight *w = &o.model->weights[i];
+        const opt_weight *w = &o->model->weights[i];
         if (w->n_dims != 2) {
             continue;
         }
         const int64_t rows = w->dims[0], cols = w->dims[1];
-        data[i] = malloc((size_t)(rows * cols) * sizeof **data);
-        assert_non_null(data[i]);
+        c.data[i] = malloc((size_t)(rows * cols) * sizeof **c.data);
+        assert_non_null(c.data[i]);
         for (int64_t r = 0; r < rows; r++) {
-            opt_weight_decode_rows(w, k, r, 1, data[i] + opt_weight_source_row(w, r) * cols);
+            opt_weight_decode_rows(w, k, r, 1, c.data[i] + opt_weight_source_row(w, r) * cols);
         }
-        n_permuted += w->permute_heads > 0;
-        tensors[i] = *w->tensor;
-        tensors[i].format = &opt_format_f32;
-        tensors[i].bytes = (size_t)(rows * cols) * sizeof(float);
-        tensors[i].data = (const uint8_t *)data[i];
-        replaced[i] = &tensors[i];
+        for (int64_t e = 0; e < rows * cols; e++) {
+            c.data[i][e] *= factor;
+        }
+        c.n_permuted += w->permute_heads > 0;
+        c.tensors[i] = *w->tensor;
+        c.tensors[i].format = &opt_format_f32;
+        c.tensors[i].bytes = (size_t)(rows * cols) * sizeof(float);
+        c.tensors[i].data = (const uint8_t *)c.data[i];
+        c.replaced[i] = &c.tensors[i];
     }
-    assert_int_equal(n_permuted, 6);
-    check_unit(&o, 2, replaced);
-    for (int i = 0; i < n; i++) {
-        free(data[i]);
+    return c;
+}
+
+static void free_changed(const opened *o, changed *c) {
+    for (int i = 0; i < o->model->n_weights; i++) {
+        free(c->data[i]);
     }
-    free(data);
-    free(tensors);
-    free((void *)replaced);
+    free(c->data);
+    free(c->tensors);
+    free((void *)c->replaced);
+}
+
+/* Every matrix replaced by its own values in another format, put together from canonical rows: the
+ * activations stay the same, so rows went to their places. */
+static void test_stream__replaced_weights_in_source_order(void **state) {
+    opened o = open_model(2);
+    changed c = change_weights(&o, 1.0F);
+    (void)state;
+    assert_int_equal(c.n_permuted, 6);
+    check_unit(&o, 2, c.replaced);
+    free_changed(&o, &c);
     close_model(&o);
 }
 
@@ -298,6 +317,107 @@ static void test_stream__steps_spill_to_the_same_bits(void **state) {
     }
 }
 
+/* What a node reads in every window. */
+typedef struct shown {
+    float *rows; /* [WINDOWS * CTX, width] */
+    int64_t n;
+} shown;
+
+static opt_status keep_rows(void *user, const opt_node *node, const float *x, int64_t n_tokens,
+                            int64_t width, int64_t pos0) {
+    shown *s = user;
+    (void)node;
+    (void)pos0;
+    memcpy(s->rows + s->n * width, x, (size_t)(n_tokens * width) * sizeof *x);
+    s->n += n_tokens;
+    return OPT_OK;
+}
+
+static float *show(opened *o, const opt_model *m, const char *node) {
+    opt_session *s = NULL;
+    const opt_session_options options = {
+        .compute = OPT_COMPUTE_EXACT, .n_ctx = CTX, .n_batch = CTX};
+    const int64_t width = opt_node_in_width(m, &m->nodes[opt_model_find_node(m, node)], 0);
+    shown seen = {.rows = malloc((size_t)(WINDOWS * CTX * width) * sizeof(float))};
+    assert_non_null(seen.rows);
+    assert_int_equal(opt_session_new(o->ctx, m, &options, &s), OPT_OK);
+    assert_int_equal(opt_session_capture(s, node, keep_rows, &seen), OPT_OK);
+    for (int i = 0; i < WINDOWS; i++) {
+        opt_session_truncate(s, 0);
+        assert_int_equal(opt_session_eval(s, o->corpus.tokens + i * CTX, CTX, CTX, NULL, NULL),
+                         OPT_OK);
+    }
+    opt_session_free(s);
+    return seen.rows;
+}
+
+/* The cross matrix of a step against the whole float model and the whole changed one. */
+static void check_cross(opened *o, const opt_model *other, int from, const double *cross) {
+    const char *reader = NULL;
+    for (int i = from + 1; reader == NULL; i++) {
+        reader = o->model->nodes[i].in[0] == from ? o->model->nodes[i].name : NULL;
+    }
+    const int64_t n = o->model->nodes[from].width;
+    float *x = show(o, o->model, reader), *y = show(o, other, reader);
+    double off = 0.0, size = 0.0;
+    for (int64_t i = 0; i < n * n; i++) {
+        double sum = 0.0;
+        for (int64_t t = 0; t < WINDOWS * CTX; t++) {
+            sum += ((double)x[t * n + i / n] - (double)y[t * n + i / n]) * (double)y[t * n + i % n];
+        }
+        off += (sum - cross[i]) * (sum - cross[i]);
+        size += sum * sum;
+    }
+    assert_true(size > 0.0 && off < 1e-10 * size);
+    free(x);
+    free(y);
+}
+
+static void test_stream__pairs_show_float_and_changed_model(void **state) {
+    opened o = open_model(2);
+    changed c = change_weights(&o, 0.9F);
+    bool *wanted = all_linear(&o);
+    opt_stream *s[2] = {NULL};
+    opt_model *other = NULL;
+    int n_checked = 0;
+    (void)state;
+    for (int i = 0; i < o.model->n_weights; i++) { /* the embedding and the head stay */
+        c.replaced[i] = wanted[i] ? c.replaced[i] : NULL;
+    }
+    assert_int_equal(opt_model_tail(o.ctx, o.model, -1, c.replaced, NULL, &other), OPT_OK);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(opt_stream_new(o.ctx, o.model, &o.corpus, NULL, &s[i]), OPT_OK);
+        assert_int_equal(opt_stream_reserve(s[i], o.model->hp.n_ff), OPT_OK);
+        assert_int_equal(opt_stream_advance(s[i], -1, NULL), OPT_OK);
+    }
+    for (int unit = 0; unit < 2; unit++) {
+        opt_steps steps;
+        assert_true(opt_steps_plan(o.model, unit, o.model->hp.n_embd, wanted, &steps));
+        for (int i = 0; i < steps.n; i++) {
+            const opt_step_cut *cut = &steps.cuts[i];
+            const size_t n = (size_t)o.model->nodes[cut->last].width;
+            opt_gram gram = {0};
+            double *cross = calloc(n * n, sizeof *cross);
+            assert_non_null(cross);
+            assert_int_equal(opt_stream_step_pair(s[0], s[1], cut, c.replaced, &gram, cross),
+                             OPT_OK);
+            if (!cut->ends && (unit > 0 || i > 0)) { /* the first one sees no difference */
+                check_cross(&o, other, cut->last, cross);
+                n_checked++;
+            }
+            opt_gram_free(o.ctx, &gram);
+            free(cross);
+        }
+    }
+    assert_int_equal(n_checked, 7);
+    opt_stream_free(s[0]);
+    opt_stream_free(s[1]);
+    opt_model_free(other);
+    free(wanted);
+    free_changed(&o, &c);
+    close_model(&o);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stream__sees_what_the_whole_model_sees),
@@ -305,6 +425,7 @@ int main(void) {
         cmocka_unit_test(test_stream__cuts_a_block_into_steps),
         cmocka_unit_test(test_stream__steps_see_what_the_whole_model_sees),
         cmocka_unit_test(test_stream__steps_spill_to_the_same_bits),
+        cmocka_unit_test(test_stream__pairs_show_float_and_changed_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
