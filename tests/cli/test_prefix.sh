@@ -101,4 +101,34 @@ expect 0 infer-run batch q.gguf r.jsonl --max-tokens 20 --parallel 3 --prefix-ca
 expect 0 infer-run batch q.gguf r.jsonl --max-tokens 20 --parallel 2 --prefix-cache pb --json=12.json -o rows3.jsonl
 check "batch: the same rows with a directory" cmp plain rows3.jsonl
 check "batch: all found it" test "$(field 12.json loaded_tokens)" = $((6 * 64))
+
+# Everything at once: bad lines, a prompt longer than the context, a damaged entry, a full disk, another process
+long=$(printf 'word %.0s' $(seq 400))
+{
+    head -2 r.jsonl
+    echo 'not json'
+    echo "{\"prompt\": \"$long\"}"
+    tail -4 r.jsonl
+} >bad.jsonl
+expect 3 infer-run batch q.gguf bad.jsonl --max-tokens 20 --ctx 200 --prefix-memory 0 -o plain.jsonl
+check "bad lines are counted" grep -q '2 of 8 requests could not be run' err
+check "and named" grep -q 'line 4: the prompt has .* tokens, but the context only 200 positions' plain.jsonl
+for n in 1 2 3 4; do
+    rm -rf pb
+    expect 0 infer-run generate q.gguf -p "$story Number 1" --max-tokens 1 --prefix-cache pb
+    first=$(ls pb/*-0000000000000000-*.kv)
+    printf 'x' | dd of="$first" bs=1 seek=5000 conv=notrunc status=none
+    infer-run batch q.gguf bad.jsonl --max-tokens 20 --ctx 200 --prefix-memory 0 -j 1 --prefix-cache pb >beside 2>/dev/null &
+    OPT_FAULT_WRITE=$n expect 3 infer-run batch q.gguf bad.jsonl --max-tokens 20 --ctx 200 --prefix-memory 0 --prefix-cache pb --force -o rows.jsonl
+    wait
+    check "all at once, step $n: the same rows" cmp plain.jsonl rows.jsonl
+    check "all at once, step $n: the same rows in the other process" cmp plain.jsonl beside
+done
+
+# Memory: what the library holds beside the file
+expect 0 infer-run generate q.gguf -p "$story" --max-tokens 300 --ignore-eos --json
+held=$(($(json_check out run.peak_memory_bytes) - $(json_check out result.cache_bytes)))
+check "generate holds no more than keys, values and 64 MiB" test "$held" -le $((64 << 20))
+expect 0 infer-run perplexity q.gguf --text tinystories.txt --ctx 512 --json
+check "perplexity holds no more than 64 MiB with keys and values" test "$(json_check out run.peak_memory_bytes)" -le $((64 << 20))
 finish
