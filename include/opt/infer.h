@@ -275,7 +275,8 @@ typedef struct opt_bench_result {
         prompt_tps_max; /**< tokens/s: median and range over the repeats */
     double gen_tps, gen_tps_min, gen_tps_max;
     double gen_bytes_per_token; /**< weight bytes that one generated token reads */
-    double ops_per_token;       /**< of the linear layers; a multiply-add is two */
+    double ops_per_token; /**< of the linear layers, for a token of the prompt (the head counts
+                              for its last one only); a multiply-add is two */
     int64_t depth, n_batch;
     double batch_tps, batch_tps_min, batch_tps_max; /**< of all sequences together */
     opt_probe_result probe;

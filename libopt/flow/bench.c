@@ -124,13 +124,15 @@ static double bytes_per_token(const opt_model *m) {
     return bytes;
 }
 
-/** Operations of the linear layers for one token. */
-static double ops_per_token(const opt_model *m) {
+/** Operations of the linear layers for a token of a prompt of n, whose last token alone has logits.
+ */
+static double ops_per_token(const opt_model *m, int64_t n) {
     double ops = 0;
     for (int i = 0; i < m->n_nodes; i++) {
         if (m->nodes[i].op == &opt_op_linear) {
             const opt_weight *w = opt_node_weight(m, &m->nodes[i], 0);
-            ops += 2 * (double)w->dims[0] * (double)w->dims[1];
+            const double all = 2 * (double)w->dims[0] * (double)w->dims[1];
+            ops += i == m->logits && n > 0 ? all / (double)n : all;
         }
     }
     return ops;
@@ -193,7 +195,7 @@ opt_status opt_bench(opt_ctx *ctx, opt_runner *r, const opt_bench_options *optio
     }
     OPT_TRY(opt_probe(ctx, &out.probe));
     out.gen_bytes_per_token = bytes_per_token(r->opened.model);
-    out.ops_per_token = ops_per_token(r->opened.model);
+    out.ops_per_token = ops_per_token(r->opened.model, out.n_prompt);
     out.prompt_of_peak = out.prompt_tps * out.ops_per_token / (1e9 * out.probe.peak_i8);
     out.gen_of_bandwidth = out.gen_tps * out.gen_bytes_per_token / (1e9 * out.probe.bandwidth);
     *result = out;
