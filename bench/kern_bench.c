@@ -351,7 +351,7 @@ static void bench_linear_direct(opt_kern_linear_direct_fn *fn, const row_info *r
     }
 }
 
-static void bench_linear_i8(opt_kern_linear_i8_fn *fn, const row_info *row) {
+static void bench_int8(opt_kern_linear_i8_fn *fn, opt_kern_linear_i8_fn *ref, const row_info *row) {
     for (int f = 0; opt_formats[f] != NULL; f++) {
         if (opt_formats[f]->kfmt != row->kfmt) {
             continue;
@@ -377,7 +377,6 @@ static void bench_linear_i8(opt_kern_linear_i8_fn *fn, const row_info *row) {
                                        sum4 + a * k / 4, scaled_sum + a * k / 32);
             }
             const opt_act_i8 x = {q, scale, sum4, scaled_sum, k};
-            opt_kern_linear_i8_fn *ref = row->ref->linear_i8[row->kfmt];
             double seconds;
             double ref_seconds = 0;
             char text[40];
@@ -400,6 +399,15 @@ static void bench_linear_i8(opt_kern_linear_i8_fn *fn, const row_info *row) {
             free(y);
         }
     }
+}
+
+static void bench_linear_i8(opt_kern_linear_i8_fn *fn, const row_info *row) {
+    bench_int8(fn, row->ref->linear_i8[row->kfmt], row);
+}
+
+/* All bytes are the same, so that runs of rows are what rows are. */
+static void bench_linear_run(opt_kern_linear_run_fn *fn, const row_info *row) {
+    bench_int8(fn, row->ref->linear_run[row->kfmt], row);
 }
 
 /* Element-wise slots: rows of the width that a 135M model has, and one of a vocabulary. */

@@ -128,6 +128,7 @@ static opt_status reserve(opt_block *b, int stage) {
         OPT_TRY(opt_signround_new(b->ctx, t->format, t->n_rows, t->n_cols, &x->round));
         x->tensor = *t->weight->tensor;
         x->tensor.format = &opt_format_f32;
+        x->tensor.runs = false;
         x->tensor.bytes = (size_t)(t->n_rows * t->n_cols) * sizeof(float);
         x->tensor.data = (const uint8_t *)x->round.values;
     }

@@ -190,6 +190,7 @@ static opt_status reserve_kept(opt_calibration *c, int stage) {
         opt_tensor *k = &c->kept[i];
         *k = *m->weights[i].tensor;
         k->format = t->format;
+        k->runs = false;
         k->bytes = (size_t)t->n_rows * t->row_bytes; /* appended rows stand at the end */
         k->data = opt_alloc(c->ctx, k->bytes);
         OPT_TRY_PTR(k->data);
@@ -198,6 +199,7 @@ static opt_status reserve_kept(opt_calibration *c, int stage) {
             opt_tensor *cropped = &c->cropped[i];
             *cropped = *m->weights[i].tensor;
             cropped->format = &opt_format_f32;
+            cropped->runs = false;
             cropped->bytes = (size_t)t->src_rows * (size_t)t->src_cols * sizeof(float);
             cropped->data = opt_alloc(c->ctx, cropped->bytes);
             OPT_TRY_PTR(cropped->data);

@@ -230,7 +230,7 @@ static opt_status encode_piece(engine *e, piece *p, scratch *s) {
     const opt_plan_tensor *t = &e->plan->tensors[p->tensor];
     uint8_t *dst = e->current->bytes + p->off;
     if (t->action == OPT_ACTION_COPY && (t->format->flags & OPT_FORMAT_FLOAT) == 0) {
-        opt_weight_copy_rows(t->weight, p->row0, p->n_rows, dst);
+        opt_weight_copy_runs(t->weight, t->runs, p->row0, p->n_rows, dst);
         return OPT_OK;
     }
     const int64_t n = p->n_rows * t->n_cols;

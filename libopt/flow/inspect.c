@@ -85,7 +85,7 @@ done:
 static void put_tensor(opt_jsonw *w, const opt_tensor *t) {
     opt_jsonw_begin_object(w);
     opt_jsonw_put_str(w, "name", t->name);
-    opt_jsonw_put_str(w, "format", t->format->name);
+    opt_jsonw_put_str(w, "format", opt_tensor_format_name(t));
     opt_jsonw_key(w, "shape");
     opt_jsonw_begin_array(w);
     for (int i = 0; i < t->n_dims; i++) {
@@ -96,13 +96,15 @@ static void put_tensor(opt_jsonw *w, const opt_tensor *t) {
     opt_jsonw_end_object(w);
 }
 
+/* Of one format; rows in their own order, and 16 together. */
 typedef struct totals {
-    int64_t n[MAX_FORMATS];
-    double elems[MAX_FORMATS], bytes[MAX_FORMATS];
+    const char *name;
+    int64_t n;
+    double elems, bytes;
 } totals;
 
 static void put_formats(opt_jsonw *w, const opt_source *source) {
-    totals t = {0};
+    totals all[MAX_FORMATS][2] = {{{0}}};
     double elems = 0, bytes = 0;
     for (int64_t i = 0; i < opt_source_n_tensors(source); i++) {
         const opt_tensor *tensor = opt_source_tensor(source, i);
@@ -111,9 +113,11 @@ static void put_formats(opt_jsonw *w, const opt_source *source) {
             f++;
         }
         if (f < MAX_FORMATS) {
-            t.n[f]++;
-            t.elems[f] += (double)opt_tensor_n_elems(tensor);
-            t.bytes[f] += (double)tensor->bytes;
+            totals *t = &all[f][tensor->runs];
+            t->name = opt_tensor_format_name(tensor);
+            t->n++;
+            t->elems += (double)opt_tensor_n_elems(tensor);
+            t->bytes += (double)tensor->bytes;
         }
         elems += (double)opt_tensor_n_elems(tensor);
         bytes += (double)tensor->bytes;
@@ -122,14 +126,14 @@ static void put_formats(opt_jsonw *w, const opt_source *source) {
     opt_jsonw_put_f64(w, "bits_per_weight", elems > 0 ? 8 * bytes / elems : 0);
     opt_jsonw_key(w, "formats");
     opt_jsonw_begin_array(w);
-    for (int f = 0; f < MAX_FORMATS && opt_formats[f] != NULL; f++) {
-        if (t.n[f] > 0) {
+    for (int i = 0; i < 2 * MAX_FORMATS; i++) {
+        const totals *t = &all[i / 2][i % 2];
+        if (t->n > 0) {
             opt_jsonw_begin_object(w);
-            opt_jsonw_put_str(w, "format", opt_formats[f]->name);
-            opt_jsonw_put_i64(w, "tensors", t.n[f]);
-            opt_jsonw_put_i64(w, "bytes", (int64_t)t.bytes[f]);
-            opt_jsonw_put_f64(w, "bits_per_weight",
-                              t.elems[f] > 0 ? 8 * t.bytes[f] / t.elems[f] : 0);
+            opt_jsonw_put_str(w, "format", t->name);
+            opt_jsonw_put_i64(w, "tensors", t->n);
+            opt_jsonw_put_i64(w, "bytes", (int64_t)t->bytes);
+            opt_jsonw_put_f64(w, "bits_per_weight", t->elems > 0 ? 8 * t->bytes / t->elems : 0);
             opt_jsonw_end_object(w);
         }
     }

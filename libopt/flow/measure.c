@@ -373,6 +373,7 @@ static opt_status encode_matrix(meter *me, int weight, const opt_format *f, cons
     OPT_TRY(opt_parallel_for(me->ctx, opt_ceil_div(job.n_rows, job.tile_rows), encode_tile, &job));
     me->tensor = *w->tensor;
     me->tensor.format = f;
+    me->tensor.runs = false;
     me->tensor.bytes = (size_t)job.n_rows * job.row_bytes;
     me->tensor.data = me->encoded;
 done:

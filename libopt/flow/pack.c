@@ -10,14 +10,15 @@
 typedef struct layout {
     const char *name;
     const opt_format *expand;
+    bool runs; /* matrices have their rows 16 together where they can */
 } layout;
 
 static const layout layouts[] = {
-    {"native", NULL},
-    {"gguf", NULL},
-    {"gguf-f32", &opt_format_f32},
-    {"gguf-f16", &opt_format_f16},
-    {"gguf-bf16", &opt_format_bf16},
+    {"native", NULL, true},
+    {"gguf", NULL, false},
+    {"gguf-f32", &opt_format_f32, false},
+    {"gguf-f16", &opt_format_f16, false},
+    {"gguf-bf16", &opt_format_bf16, false},
 };
 
 enum { N_LAYOUTS = sizeof layouts / sizeof layouts[0] };
@@ -77,7 +78,12 @@ static opt_status make_plan(opt_ctx *ctx, const layout *l, job *j) {
     OPT_TRY(opt_plan_new(ctx, m, &j->plan));
     for (int i = 0; i < m->n_weights; i++) {
         const opt_weight *w = &m->weights[i];
-        OPT_TRY(opt_plan_add(j->plan, w, output_format(l, w, from_gguf), NULL, 0, 0, ""));
+        const opt_format *format = output_format(l, w, from_gguf);
+        OPT_TRY(opt_plan_add(j->plan, w, format, NULL, 0, 0, ""));
+        if (l->runs && w->n_dims == 2 && format == w->tensor->format &&
+            opt_tensor_can_run(format, w->dims[0])) {
+            opt_plan_runs(j->plan);
+        }
     }
 done:
     return st;

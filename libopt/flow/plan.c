@@ -102,6 +102,13 @@ done:
     return st;
 }
 
+void opt_plan_runs(opt_plan *plan) {
+    opt_plan_tensor *t = &plan->tensors[plan->n - 1];
+    t->runs = true;
+    t->tile_rows = opt_ceil_div(t->tile_rows, OPT_RUN_ROWS) * OPT_RUN_ROWS;
+    plan->decls[plan->n - 1].runs = true;
+}
+
 void opt_plan_rewrites(opt_plan *plan, const opt_quant_method *method) {
     opt_plan_tensor *t = &plan->tensors[plan->n - 1];
     t->rewritten = true;
@@ -191,8 +198,9 @@ static opt_status fill_row(opt_arena *arena, const opt_plan_tensor *t, opt_tenso
     row->note = opt_arena_strdup(arena, t->note);
     OPT_TRY_PTR(row->note);
     row->role = opt_role_name(t->weight->role);
-    row->source_format = t->weight->tensor->format->name;
-    row->format = t->format->name;
+    const opt_tensor written = {.format = t->format, .runs = t->runs};
+    row->source_format = opt_tensor_format_name(t->weight->tensor);
+    row->format = opt_tensor_format_name(&written);
     row->action = action_name(t);
     row->n_rows = t->n_rows;
     row->n_cols = t->n_cols;

@@ -31,6 +31,7 @@ typedef struct opt_plan_tensor {
     const char *note; /* "" or why the format is not the one asked for; lives in the plan's arena */
     bool rewritten;   /* a transform changes it first */
     bool late;        /* it depends on tensors before it as they are stored */
+    bool runs;        /* rows are written 16 together */
     bool replaced;    /* the width does not suit the format asked for: another one took its place */
     const float *importance;  /* [n_cols] of input columns, for want of a Hessian; NULL: alike */
     const float *mean_square; /* [src_cols] of inputs in calibration, if they are to be saved */
@@ -77,6 +78,9 @@ OPT_MUST_USE opt_status opt_plan_add(opt_plan *plan, const opt_weight *weight,
 /** The tensor added last is rewritten before it is written: it is not copied, whatever its format.
  */
 void opt_plan_rewrites(opt_plan *plan, const opt_quant_method *method);
+
+/** The tensor added last is copied with its rows 16 together (kern/interleave.h). */
+void opt_plan_runs(opt_plan *plan);
 
 /** Completes plan->kv (file type, quantization version) and computes the exact size of the file. */
 OPT_MUST_USE opt_status opt_plan_finish(opt_plan *plan);

@@ -24,13 +24,13 @@ done:
 }
 
 static opt_status find_format(opt_ctx *ctx, const opt_kv *kv, const char *tensor,
-                              const opt_kv_str *name, const opt_format **out) {
+                              const opt_kv_str *name, const opt_format **out, bool *runs) {
     opt_status st = OPT_OK;
     char text[64] = "";
     if (name->len < sizeof text) {
         memcpy(text, name->data, name->len);
     }
-    *out = strlen(text) == name->len ? opt_format_by_name(text) : NULL;
+    *out = strlen(text) == name->len ? opt_tensor_format_by_name(text, runs) : NULL;
     OPT_REQUIRE(*out != NULL, ctx, OPT_ERR_UNSUPPORTED, opt_kv_origin(kv),
                 "tensor '%s' has format '%.*s', which this version does not know", tensor,
                 (int)(name->len < 64 ? name->len : 64), name->data);
@@ -40,13 +40,13 @@ done:
 
 /* Replaces the stored I8 shape by the logical one, or checks that a ggml type is what the key says.
  */
-static opt_status apply_one(opt_ctx *ctx, const opt_kv *kv, const opt_format *format,
+static opt_status apply_one(opt_ctx *ctx, const opt_kv *kv, const opt_format *format, bool runs,
                             uint64_t n_cols, opt_tensor *t) {
     opt_status st = OPT_OK;
     const char *const origin = opt_kv_origin(kv);
     const int last = t->n_dims - 1;
     const int64_t stored = last >= 0 ? t->dims[last] : 1;
-    if ((format->flags & OPT_FORMAT_OWN) == 0) {
+    if ((format->flags & OPT_FORMAT_OWN) == 0 && !runs) {
         OPT_REQUIRE(format == t->format, ctx, OPT_ERR_INPUT, origin,
                     "tensor '%s' is stored as %s but " OPT_GGUF_KEY_FORMAT
                     " says %s: another tool changed the file",
@@ -69,6 +69,11 @@ static opt_status apply_one(opt_ctx *ctx, const opt_kv *kv, const opt_format *fo
                 "tensor '%s' has rows of %" PRId64 " bytes; %" PRIu64 " columns in format %s "
                 "need %zu",
                 t->name, stored, n_cols, format->name, row_bytes);
+    OPT_REQUIRE(!runs || opt_tensor_n_rows(t) % OPT_RUN_ROWS == 0, ctx, OPT_ERR_INPUT, origin,
+                "tensor '%s' has %" PRId64 " rows; with rows %d together their number must be a "
+                "multiple of that",
+                t->name, opt_tensor_n_rows(t), OPT_RUN_ROWS);
+    t->runs = runs;
     t->format = format;
     t->dims[last] = (int64_t)n_cols;
     /* with rows of 0 bytes any count of elements passes until here */
@@ -110,10 +115,11 @@ opt_status opt_gguf_apply_own(opt_ctx *ctx, const opt_kv *kv, opt_tensor *tensor
     OPT_TRY(need_array(ctx, kv, OPT_GGUF_KEY_CHECKSUM, OPT_KV_U64, n, &sums));
     for (int64_t i = 0; i < n; i++) {
         const opt_format *format = NULL;
-        OPT_TRY(
-            find_format(ctx, kv, tensors[i].name, (const opt_kv_str *)formats->data + i, &format));
-        OPT_TRY(
-            apply_one(ctx, kv, format, (uint64_t)opt_kv_elem_i64(columns, (size_t)i), &tensors[i]));
+        bool runs = false;
+        OPT_TRY(find_format(ctx, kv, tensors[i].name, (const opt_kv_str *)formats->data + i,
+                            &format, &runs));
+        OPT_TRY(apply_one(ctx, kv, format, runs, (uint64_t)opt_kv_elem_i64(columns, (size_t)i),
+                          &tensors[i]));
     }
     *checksums = sums->data;
 done:

@@ -115,7 +115,8 @@ static void put_own_keys(emitter *e, layout *l) {
     put(e, opt_version(), strlen(opt_version()));
     put_array_head(e, OPT_GGUF_KEY_FORMAT, OPT_KV_STRING, (size_t)l->n);
     for (int64_t i = 0; i < l->n; i++) {
-        put_str(e, l->decls[i].format->name);
+        const opt_tensor named = {.format = l->decls[i].format, .runs = l->decls[i].runs};
+        put_str(e, opt_tensor_format_name(&named));
     }
     put_array_head(e, OPT_GGUF_KEY_COLUMNS, OPT_KV_U64, (size_t)l->n);
     for (int64_t i = 0; i < l->n; i++) {
@@ -153,7 +154,7 @@ static void put_header(emitter *e, layout *l) {
     put_own_keys(e, l);
     for (int64_t i = 0; i < l->n; i++) {
         const opt_gguf_decl *const d = &l->decls[i];
-        const bool own = (d->format->flags & OPT_FORMAT_OWN) != 0;
+        const bool own = (d->format->flags & OPT_FORMAT_OWN) != 0 || d->runs;
         put_str(e, d->name);
         put_u32(e, (uint32_t)d->n_dims);
         put_u64(e, own ? l->tensors[i].row_bytes : (uint64_t)d->dims[d->n_dims - 1]);

@@ -16,6 +16,7 @@ typedef struct opt_gguf_decl {
     const opt_format *format;
     int n_dims; /* 1 .. 4, outermost first; dims[n_dims-1] must fit the format */
     int64_t dims[4];
+    bool runs; /* the rows come 16 together: an own type, too */
 } opt_gguf_decl;
 
 typedef struct opt_gguf_writer opt_gguf_writer;

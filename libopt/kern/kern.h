@@ -163,6 +163,13 @@ typedef void opt_kern_linear_i8_fn(const opt_kspec *s, const void *w, size_t row
                                    const opt_act_i8 *x, float *y, int64_t ldy, int64_t n_rows,
                                    int64_t n_tokens, int64_t k);
 /**
+ * The same on rows that lie 16 together (kern/interleave.h): w begins with a run, n_rows is a
+ * multiple of 16. The bits are those of linear_i8 on the rows in their own order.
+ */
+typedef void opt_kern_linear_run_fn(const opt_kspec *s, const void *w, size_t row_bytes,
+                                    const opt_act_i8 *x, float *y, int64_t ldy, int64_t n_rows,
+                                    int64_t n_tokens, int64_t k);
+/**
  * Quantizes one row of activations x [n] for linear_i8: q, sum4, scale, scaled_sum sized by
  * n_padded (a multiple of 64 >= n; the tail is zero). Per group of 32: scale = max|x| / 127, q =
  * round to nearest even of x * (127 / max|x|). A group below 2^-100 counts as zero; one with a NaN
@@ -349,6 +356,7 @@ typedef struct opt_kern {
     opt_kern_linear_direct_fn *linear_direct[OPT_KFMT_COUNT]; /**< NULL: decode + linear_f32 */
     opt_kern_linear_i8_fn
         *linear_i8[OPT_KFMT_COUNT]; /**< NULL: decode + linear_f32, which the executor reports */
+    opt_kern_linear_run_fn *linear_run[OPT_KFMT_COUNT]; /**< where opt_run_has says so */
     opt_kern_quantize_act_fn *quantize_act;
 
     opt_kern_gemm_add_f32_fn *gemm_add_f32;

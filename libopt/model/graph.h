@@ -157,6 +157,8 @@ void opt_weight_decode_rows(const opt_weight *w, const opt_kern *k, int64_t row0
                             float *dst);
 /** Copies stored rows in canonical order to dst. */
 void opt_weight_copy_rows(const opt_weight *w, int64_t row0, int64_t n, uint8_t *dst);
+/** The same with rows 16 together in dst if `runs`; then row0 and n are multiples of 16. */
+void opt_weight_copy_runs(const opt_weight *w, bool runs, int64_t row0, int64_t n, uint8_t *dst);
 /** Row of the source tensor that is row r of a matrix in canonical order. */
 int64_t opt_weight_source_row(const opt_weight *w, int64_t r);
 

@@ -103,6 +103,7 @@ opt_status opt_rewrite_open(opt_rewrite *r, int weight, float **values) {
     }
     *t = *w->tensor;
     t->format = &opt_format_f32;
+    t->runs = false;
     t->bytes = n * sizeof *to;
     t->data = (const uint8_t *)to;
     to = NULL;

@@ -59,6 +59,27 @@ void opt_weight_copy_rows(const opt_weight *w, int64_t row0, int64_t n, uint8_t 
     }
 }
 
+void opt_weight_copy_runs(const opt_weight *w, bool runs, int64_t row0, int64_t n, uint8_t *dst) {
+    const opt_tensor *t = w->tensor;
+    if (runs == t->runs) {
+        opt_weight_copy_rows(w, row0, n, dst);
+        return;
+    }
+    const opt_kspec spec = opt_format_kspec(t->format);
+    const size_t row_bytes = t->bytes / (size_t)opt_tensor_n_rows(t);
+    const int64_t n_blocks = (int64_t)(row_bytes / spec.block_bytes);
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t from = opt_weight_source_row(w, row0 + i);
+        if (runs) {
+            const int in_run = (int)(i % OPT_RUN_ROWS);
+            opt_run_put(&spec, t->data + (size_t)from * row_bytes, in_run, n_blocks,
+                        dst + (size_t)(i - in_run) * row_bytes);
+        } else {
+            opt_tensor_take_row(t, from, 0, n_blocks, dst + (size_t)i * row_bytes);
+        }
+    }
+}
+
 int64_t opt_weight_source_row(const opt_weight *w, int64_t r) {
     return w->permute_heads == 0 ? r : source_row(r, w->dims[0], w->permute_heads);
 }

@@ -163,6 +163,6 @@ int64_t opt_format_find_bad(const opt_format *f, const float *w, int64_t n);
 
 /** Often used rows. */
 extern const opt_format opt_format_f32, opt_format_f16, opt_format_bf16, opt_format_i8,
-    opt_format_q8_0;
+    opt_format_q8_0, opt_format_q4_0;
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/num.h"
 
@@ -31,10 +32,72 @@ const uint8_t *opt_tensor_row(const opt_tensor *t, int64_t row) {
     return t->data + (size_t)row * row_bytes(t);
 }
 
+/* Names of formats whose rows can lie together. */
+static const struct {
+    const opt_format *format;
+    const char *name;
+} run_names[] = {{&opt_format_q4_0, "q4_0_r16"}, {&opt_format_q8_0, "q8_0_r16"}};
+
+enum { N_RUN_NAMES = sizeof run_names / sizeof *run_names, RUN_BLOCKS = 16 };
+
+bool opt_tensor_can_run(const opt_format *format, int64_t n_rows) {
+    return opt_run_has(format->kfmt) && n_rows > 0 && n_rows % OPT_RUN_ROWS == 0;
+}
+
+const char *opt_tensor_format_name(const opt_tensor *t) {
+    for (int i = 0; t->runs && i < N_RUN_NAMES; i++) {
+        if (run_names[i].format == t->format) {
+            return run_names[i].name;
+        }
+    }
+    return t->format->name;
+}
+
+const opt_format *opt_tensor_format_by_name(const char *name, bool *runs) {
+    for (int i = 0; i < N_RUN_NAMES; i++) {
+        if (strcmp(run_names[i].name, name) == 0) {
+            *runs = true;
+            return run_names[i].format;
+        }
+    }
+    *runs = false;
+    return opt_format_by_name(name);
+}
+
+void opt_tensor_take_row(const opt_tensor *t, int64_t row, int64_t first, int64_t n, uint8_t *dst) {
+    const opt_kspec spec = opt_format_kspec(t->format);
+    if (t->runs) {
+        const int in_run = (int)(row % OPT_RUN_ROWS);
+        const uint8_t *run = t->data + (size_t)(row - in_run) * row_bytes(t);
+        opt_run_take(&spec, run, in_run, first, n, dst);
+    } else {
+        memcpy(dst, t->data + (size_t)row * row_bytes(t) + (size_t)first * spec.block_bytes,
+               (size_t)n * spec.block_bytes);
+    }
+}
+
+/* Through a few blocks at a time in their own order. */
+static void decode_run_row(const opt_tensor *t, const opt_kern *k, int64_t row, float *dst) {
+    uint8_t blocks[RUN_BLOCKS * 64];
+    const opt_format *f = t->format;
+    const int64_t n_blocks = opt_tensor_n_cols(t) / f->block_elems;
+    for (int64_t b = 0; b < n_blocks; b += RUN_BLOCKS) {
+        const int64_t n = opt_min_i64(RUN_BLOCKS, n_blocks - b);
+        opt_tensor_take_row(t, row, b, n, blocks);
+        f->decode(f, k, blocks, dst + b * f->block_elems, n * f->block_elems);
+    }
+}
+
 void opt_tensor_decode_rows(const opt_tensor *t, const opt_kern *k, int64_t row0, int64_t n,
                             float *dst) {
     const opt_format *f = t->format;
     const int64_t n_cols = opt_tensor_n_cols(t);
+    for (int64_t r = 0; t->runs && r < n; r++) {
+        decode_run_row(t, k, row0 + r, dst + r * n_cols);
+    }
+    if (t->runs) {
+        return;
+    }
     const uint8_t *src = opt_tensor_row(t, row0);
     if (n_cols % f->block_elems == 0) {
         f->decode(f, k, src, dst, n * n_cols);

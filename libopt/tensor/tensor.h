@@ -2,6 +2,7 @@
 #ifndef OPT_TENSOR_TENSOR_H
 #define OPT_TENSOR_TENSOR_H
 
+#include "kern/interleave.h"
 #include "tensor/format.h"
 
 #define OPT_MAX_DIMS 8
@@ -14,6 +15,7 @@ typedef struct opt_tensor {
     const opt_format *format;
     int n_dims;
     int64_t dims[OPT_MAX_DIMS];
+    bool runs;           /* rows lie 16 together (kern/interleave.h); then 16 divides the rows */
     size_t bytes;        /* stored size */
     const uint8_t *data; /* [bytes] */
 } opt_tensor;
@@ -25,7 +27,15 @@ typedef struct opt_tensor {
 int64_t opt_tensor_n_cols(const opt_tensor *t);
 int64_t opt_tensor_n_rows(const opt_tensor *t);
 int64_t opt_tensor_n_elems(const opt_tensor *t);
-/** Start of a row. */
+/** Whether a matrix of n_rows rows of `format` can have its rows 16 together. */
+bool opt_tensor_can_run(const opt_format *format, int64_t n_rows);
+/** "q4_0", or with rows 16 together "q4_0_r16": static text. */
+const char *opt_tensor_format_name(const opt_tensor *t);
+/** The format of such a name, and whether rows lie together; NULL if there is none. */
+const opt_format *opt_tensor_format_by_name(const char *name, bool *runs);
+/** Copies row `row` of the tensor as its format stores it alone: n blocks from block `first`. */
+void opt_tensor_take_row(const opt_tensor *t, int64_t row, int64_t first, int64_t n, uint8_t *dst);
+/** Start of a row; the tensor has no runs. */
 const uint8_t *opt_tensor_row(const opt_tensor *t, int64_t row);
 /** Decodes rows [row0, row0 + n) to dst [n, n_cols]. */
 void opt_tensor_decode_rows(const opt_tensor *t, const opt_kern *k, int64_t row0, int64_t n,

@@ -12,8 +12,8 @@ enum { N_MAX = 5000 };
 
 static opt_status write_gguf(opt_ctx *ctx, const char *path) {
     opt_status st = OPT_OK;
-    const opt_gguf_decl decls[] = {{"b.weight", opt_format_by_name("int4_g32"), 2, {2, 40}},
-                                   {"a.weight", &opt_format_f32, 1, {8}}};
+    const opt_gguf_decl decls[] = {{"b.weight", opt_format_by_name("int4_g32"), 2, {2, 40}, false},
+                                   {"a.weight", &opt_format_f32, 1, {8}, false}};
     static const uint8_t data[72] = {1, 2, 3};
     opt_kv *kv = NULL;
     opt_gguf_writer *w = NULL;

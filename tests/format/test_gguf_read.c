@@ -371,6 +371,9 @@ OWN(own_columns_overflow, o.columns[0] = UINT64_MAX)
 OWN(own_row_bytes, o.row_bytes = 41)
 OWN(own_not_i8, o.type = T_F32)
 OWN(own_other_type, o.formats[1] = "f16")
+OWN(own_run_rows, o.formats[0] = "q4_0_r16", o.columns[0] = 64, o.row_bytes = 36)
+OWN(own_run_stored, o.formats[1] = "q4_0_r16")
+OWN(own_run_bytes, o.formats[0] = "q8_0_r16", o.columns[0] = 64, o.row_bytes = 36)
 OWN(own_other_columns, o.columns[1] = 16)
 
 static void own_header_type(bytes *b) {
@@ -489,6 +492,10 @@ static const struct row {
     {"wrong row bytes", own_row_bytes, I, "tensor 'q' has rows of 41 bytes; 40 columns in format"},
     {"own format not in i8", own_not_i8, I, "stored as f32; its format int4_g32 needs i8"},
     {"another type", own_other_type, I, "stored as f32 but lathe.tensor.format says f16: another"},
+    {"rows together that are no 16", own_run_rows, I,
+     "tensor 'q' has 3 rows; with rows 16 together their number must be a multiple of that"},
+    {"rows together not in i8", own_run_stored, I, "tensor 'f' is stored as f32; its format q4_0"},
+    {"row bytes of rows together", own_run_bytes, I, "64 columns in format q8_0 need 68"},
     {"other columns", own_other_columns, I, "has 8 columns but lathe.tensor.columns says 16"},
     {"count of formats", own_count, I, "lathe.tensor.format describes 1 tensors; the file has 0"},
     {"type of columns", own_element_type, I, "lathe.tensor.columns is not an array of u64"},

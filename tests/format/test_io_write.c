@@ -13,11 +13,12 @@
 enum { N_DECLS = 5 };
 
 static void make_decls(opt_gguf_decl *d) {
-    d[0] = (opt_gguf_decl){"token_embd.weight", opt_format_by_name("q8_0"), 2, {7, 64}};
-    d[1] = (opt_gguf_decl){"blk.0.ffn_up.weight", opt_format_by_name("int4_g32"), 2, {3, 40}};
-    d[2] = (opt_gguf_decl){"blk.0.norm.weight", opt_format_by_name("f32"), 1, {5}};
-    d[3] = (opt_gguf_decl){"empty", opt_format_by_name("f16"), 3, {2, 0, 4}};
-    d[4] = (opt_gguf_decl){"experts", opt_format_by_name("int2_g64_zp"), 3, {2, 3, 65}};
+    d[0] = (opt_gguf_decl){"token_embd.weight", opt_format_by_name("q8_0"), 2, {7, 64}, false};
+    d[1] =
+        (opt_gguf_decl){"blk.0.ffn_up.weight", opt_format_by_name("int4_g32"), 2, {3, 40}, false};
+    d[2] = (opt_gguf_decl){"blk.0.norm.weight", opt_format_by_name("f32"), 1, {5}, false};
+    d[3] = (opt_gguf_decl){"empty", opt_format_by_name("f16"), 3, {2, 0, 4}, false};
+    d[4] = (opt_gguf_decl){"experts", opt_format_by_name("int2_g64_zp"), 3, {2, 3, 65}, false};
 }
 
 static opt_kv *make_kv(opt_ctx *ctx) {
@@ -436,7 +437,7 @@ static void test_gguf_write__refuses_what_gguf_cannot_hold(void **state) {
         opt_ctx *const ctx = new_ctx(1);
         uint64_t size = 0;
         opt_gguf_decl d[3] = {
-            {rows[i].name, opt_format_by_name(rows[i].format), rows[i].n_dims, {0}}};
+            {rows[i].name, opt_format_by_name(rows[i].format), rows[i].n_dims, {0}, false}};
         memcpy(d[0].dims, rows[i].dims, sizeof d[0].dims);
         d[1] = d[0];
         d[2] = d[0];
@@ -457,7 +458,8 @@ static void test_gguf_write__misuse_is_an_error_and_leaves_nothing(void **state)
     scratch s;
     opt_gguf_writer *w = NULL;
     opt_ctx *const ctx = new_ctx(1);
-    opt_gguf_decl d[2] = {{"a", &opt_format_f32, 1, {2}}, {"a", &opt_format_f32, 1, {2}}};
+    opt_gguf_decl d[2] = {{"a", &opt_format_f32, 1, {2}, false},
+                          {"a", &opt_format_f32, 1, {2}, false}};
     (void)state;
     scratch_new(&s);
     const char *const path = scratch_path(&s, "m.gguf");

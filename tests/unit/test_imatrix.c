@@ -52,8 +52,8 @@ static void write_case(opt_ctx *ctx, const bad_case *c) {
     opt_kv *kv = NULL;
     opt_gguf_writer *w = NULL;
     float values[64];
-    const opt_gguf_decl decls[] = {{c->sums, c->format, 2, {c->n_rows, c->n_cols, 0, 0}},
-                                   {c->counts, &opt_format_f32, 2, {1, c->n_counts, 0, 0}}};
+    const opt_gguf_decl decls[] = {{c->sums, c->format, 2, {c->n_rows, c->n_cols, 0, 0}, false},
+                                   {c->counts, &opt_format_f32, 2, {1, c->n_counts, 0, 0}, false}};
     for (int i = 0; i < COUNT_OF(values); i++) {
         values[i] = 1.0F;
     }

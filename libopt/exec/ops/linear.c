@@ -57,8 +57,8 @@ static linear_mode choose_mode(const opt_session *s, linear_state *l) {
     const opt_format *f = l->w->format;
     const opt_kern *kern = opt_exec_kern(s);
     l->spec = opt_format_kspec(f);
-    l->linear_i8 = kern->linear_i8[f->kfmt];
-    l->linear_direct = kern->linear_direct[f->kfmt];
+    l->linear_i8 = l->w->runs ? kern->linear_run[f->kfmt] : kern->linear_i8[f->kfmt];
+    l->linear_direct = l->w->runs ? NULL : kern->linear_direct[f->kfmt];
     if (!opt_exec_is_exact(s) && l->linear_i8 != NULL) {
         return MODE_I8;
     }

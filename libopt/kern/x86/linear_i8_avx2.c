@@ -2,6 +2,8 @@
 #define LINEAR_I8_VNNI 0
 #include "kern/x86/linear_i8_avx2.h"
 
+LINEAR_RUN(optk_linear_run_q8_0__avx2, CODES_Q8_0)
+LINEAR_RUN(optk_linear_run_q4_0__avx2, CODES_Q4_0)
 LINEAR_I8(optk_linear_i8_q8_0__avx2, CODES_Q8_0)
 LINEAR_I8(optk_linear_i8_q4_0__avx2, CODES_Q4_0)
 LINEAR_I8(optk_linear_i8_q4_1__avx2, CODES_Q4_1)

@@ -10,6 +10,7 @@
 #ifndef OPT_KERN_X86_LINEAR_I8_AVX2_H
 #define OPT_KERN_X86_LINEAR_I8_AVX2_H
 
+#include "kern/interleave.h"
 #include "kern/rows.h"
 #include "kern/x86/codes_avx2.h"
 
@@ -330,6 +331,53 @@ static inline OPT_ALWAYS_INLINE void linear(codes_layout layout, const opt_kspec
         }
     }
 }
+
+_Static_assert(PANEL_ROWS == OPT_RUN_ROWS, "a panel takes one run");
+
+/** Codes 4 i .. 4 i + 3 of rows 8 h .. 8 h + 7 of a run; `codes` are those of a block. */
+static inline OPT_ALWAYS_INLINE __m256i run_quad(codes_layout layout, const uint8_t *codes, int i,
+                                                 int h) {
+    const bool bytes = layout == CODES_Q8_0;
+    const uint8_t *p = codes + (size_t)(bytes ? i : i % 4) * 64 + (size_t)h * 32;
+    const __m256i v = _mm256_loadu_si256((const void *)p);
+    if (bytes) {
+        return _mm256_xor_si256(v, _mm256_set1_epi8(-128));
+    }
+    return _mm256_and_si256(i < 4 ? v : _mm256_srli_epi16(v, 4), _mm256_set1_epi8(15));
+}
+
+/** Runs of 16 rows are panels but for their codes. */
+static inline OPT_ALWAYS_INLINE void linear_run(codes_layout layout, const opt_kspec *s,
+                                                const void *w, size_t row_bytes,
+                                                const opt_act_i8 *x, float *y, int64_t ldy,
+                                                int64_t n_rows, int64_t n_tokens, int64_t k) {
+    job j = {codes_rows_of(layout, s, k), w, row_bytes, x, y, ldy, 0};
+    j.offset = j.c.offset - (is_wide(layout) && !LINEAR_I8_VNNI ? 128 : 0);
+    const uint8_t *block = w;
+    for (int64_t r = 0; r < n_rows; r += OPT_RUN_ROWS) {
+        for (int64_t g0 = 0; g0 < j.c.n_groups; g0 += PANEL_GROUPS) {
+            const int64_t n = opt_min_i64(PANEL_GROUPS, j.c.n_groups - g0);
+            panel unpacked;
+            for (int64_t g = 0; g < n; g++, block += OPT_RUN_ROWS * j.c.block_bytes) {
+                for (int h = 0; h < 2; h++) {
+                    const __m128i d = _mm_loadu_si128((const void *)(block + (size_t)h * 16));
+                    _mm256_store_ps(&unpacked.d[g][h * 8], _mm256_cvtph_ps(d));
+                    for (int i = 0; i < 8; i++) {
+                        _mm256_store_si256((void *)unpacked.codes[8 * g + i][h * 8],
+                                           run_quad(layout, block + 2 * OPT_RUN_ROWS, i, h));
+                    }
+                }
+            }
+            panel_run(is_wide(layout), &j, &unpacked, r, n_rows, g0, n, n_tokens);
+        }
+    }
+}
+
+#define LINEAR_RUN(function, layout)                                                               \
+    void function(const opt_kspec *s, const void *w, size_t row_bytes, const opt_act_i8 *x,        \
+                  float *y, int64_t ldy, int64_t n_rows, int64_t n_tokens, int64_t k) {            \
+        linear_run(layout, s, w, row_bytes, x, y, ldy, n_rows, n_tokens, k);                       \
+    }
 
 #define LINEAR_I8(function, layout)                                                                \
     void function(const opt_kspec *s, const void *w, size_t row_bytes, const opt_act_i8 *x,        \

@@ -8,6 +8,7 @@
  */
 #include <string.h>
 
+#include "kern/interleave.h"
 #include "kern/rows.h"
 #include "kern/x86/codes_avx512.h"
 
@@ -545,6 +546,94 @@ static inline OPT_ALWAYS_INLINE void linear(codes_layout layout, const opt_kspec
         linear(layout, s, w, row_bytes, x, y, ldy, n_rows, n_tokens, k);                           \
     }
 
+/** Codes 4 i .. 4 i + 3 of the 16 rows of a run; `codes` are those of a block. */
+static inline OPT_ALWAYS_INLINE __m512i run_quad(codes_layout layout, const uint8_t *codes, int i) {
+    if (layout == CODES_Q8_0) {
+        return _mm512_xor_si512(_mm512_loadu_si512(codes + (size_t)i * 64), _mm512_set1_epi8(-128));
+    }
+    const __m512i v = _mm512_loadu_si512(codes + (size_t)(i % 4) * 64);
+    return _mm512_and_si512(i < 4 ? v : _mm512_srli_epi16(v, 4), _mm512_set1_epi8(15));
+}
+
+/** The scales of 16 rows. */
+static inline __m512 run_scales(const uint8_t *block) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)block));
+}
+
+/** A run against one token, straight through memory. */
+static inline OPT_ALWAYS_INLINE void run_token(codes_layout layout, const job *j, int64_t r,
+                                               int64_t t) {
+    const size_t bytes = OPT_RUN_ROWS * (size_t)j->c.block_bytes;
+    const uint8_t *w = j->w + (size_t)r * j->row_bytes;
+    const int8_t *q = j->x->q + t * j->x->n_padded;
+    const int16_t *sum4 = j->x->sum4 + t * (j->x->n_padded / 4);
+    const float *scale = j->x->scale + t * (j->x->n_padded / 32);
+    __m512 sum = _mm512_setzero_ps();
+    for (int64_t g = 0; g < j->c.n_groups; g++, w += bytes) {
+        __m512i dot = _mm512_set1_epi32(-j->c.offset * group_sum(sum4 + 8 * g));
+        for (int i = 0; i < 8; i++) {
+            dot = _mm512_dpbusd_epi32(dot, run_quad(layout, w + 2 * OPT_RUN_ROWS, i),
+                                      four_bytes(q + 32 * g + 4 * (int64_t)i));
+        }
+        sum = add_unit(false, sum, dot, run_scales(w), sum, scale[g], 0);
+        for (size_t i = 0; t == 0 && i < bytes; i += 64) { /* a page ahead */
+            _mm_prefetch((const char *)((uintptr_t)w + 4096 + i), _MM_HINT_T0);
+        }
+    }
+    _mm512_storeu_ps(j->y + t * j->ldy + r, sum);
+}
+
+/** Unpacks groups [g0, g0 + n) of a run into the panel's rows from `at`. Asks for what the next
+ * panel unpacks. */
+static inline OPT_ALWAYS_INLINE void run_unpack(codes_layout layout, const job *j, int64_t r,
+                                                int64_t g0, int64_t n, int at, panel *out) {
+    const size_t bytes = OPT_RUN_ROWS * (size_t)j->c.block_bytes;
+    const uint8_t *w = j->w + (size_t)r * j->row_bytes + (size_t)g0 * bytes;
+    for (int64_t g = 0; g < n; g++, w += bytes) {
+        for (int i = 0; i < 8; i++) {
+            _mm512_store_si512(out->codes[8 * g + i][at],
+                               run_quad(layout, w + 2 * OPT_RUN_ROWS, i));
+        }
+        _mm512_store_ps(&out->d[g][at], run_scales(w));
+        for (size_t i = 0; i < bytes; i += 64) {
+            _mm_prefetch((const char *)((uintptr_t)w + PANEL_GROUPS * bytes + i), _MM_HINT_T1);
+        }
+    }
+}
+
+static inline OPT_ALWAYS_INLINE void linear_run(codes_layout layout, const opt_kspec *s,
+                                                const void *w, size_t row_bytes,
+                                                const opt_act_i8 *x, float *y, int64_t ldy,
+                                                int64_t n_rows, int64_t n_tokens, int64_t k) {
+    const job j = {codes_rows_of(layout, s, k), w, row_bytes, x, y, ldy};
+    if (n_tokens < MIN_PANEL_TOKENS) {
+        for (int64_t r = 0; r < n_rows; r += OPT_RUN_ROWS) {
+            for (int64_t t = 0; t < n_tokens; t++) {
+                run_token(layout, &j, r, t);
+            }
+        }
+        return;
+    }
+    for (int64_t r = 0; r < n_rows; r += PANEL_ROWS) {
+        for (int64_t g0 = 0; g0 < j.c.n_groups; g0 += PANEL_GROUPS) {
+            const int64_t n = opt_min_i64(PANEL_GROUPS, j.c.n_groups - g0);
+            panel unpacked; /* without a second run, the first one stands for it */
+            run_unpack(layout, &j, r, g0, n, 0, &unpacked);
+            run_unpack(layout, &j, r + (r + OPT_RUN_ROWS < n_rows ? OPT_RUN_ROWS : 0), g0, n,
+                       OPT_RUN_ROWS, &unpacked);
+            panel_run(&j, &unpacked, r, n_rows, g0, n, n_tokens);
+        }
+    }
+}
+
+#define LINEAR_RUN(function, layout)                                                               \
+    void function(const opt_kspec *s, const void *w, size_t row_bytes, const opt_act_i8 *x,        \
+                  float *y, int64_t ldy, int64_t n_rows, int64_t n_tokens, int64_t k) {            \
+        linear_run(layout, s, w, row_bytes, x, y, ldy, n_rows, n_tokens, k);                       \
+    }
+
+LINEAR_RUN(optk_linear_run_q8_0__avx512, CODES_Q8_0)
+LINEAR_RUN(optk_linear_run_q4_0__avx512, CODES_Q4_0)
 LINEAR_I8(optk_linear_i8_q8_0__avx512, CODES_Q8_0)
 LINEAR_I8(optk_linear_i8_q4_0__avx512, CODES_Q4_0)
 LINEAR_I8(optk_linear_i8_q4_1__avx512, CODES_Q4_1)

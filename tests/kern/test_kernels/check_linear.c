@@ -5,6 +5,7 @@
 
 #include "base/num.h"
 #include "kern/half.h"
+#include "kern/interleave.h"
 #include "tensor/format.h"
 #include "unit/format_cases.h"
 
@@ -311,6 +312,68 @@ void check_linear_i8(opt_kern_linear_i8_fn *fn, const row_info *row) {
             }
             if (opt_format_fits(opt_formats[f], s.k)) {
                 check_i8_shape(fn, row, opt_formats[f], &s);
+            }
+        }
+    }
+}
+
+/* ----------------------------------------------------------------------------------------------
+ * linear_run */
+
+/** The rows in their own order give the same bits, on the reference of linear_i8. */
+static void check_run_shape(opt_kern_linear_run_fn *fn, const row_info *row, const opt_format *f,
+                            const shape *s) {
+    char what[160];
+    fail_text(what, sizeof what, row, s, f->name);
+    const opt_kspec spec = opt_format_kspec(f);
+    size_t row_bytes = 0;
+    uint8_t *w = stored_rows(f, s->n_rows, s->k, &row_bytes);
+    uint8_t *runs = exact(s->n_rows, row_bytes);
+    uint8_t *back = exact(1, row_bytes);
+    const int64_t n_blocks = s->k / 32;
+    for (int64_t r = 0; r < s->n_rows; r++) {
+        uint8_t *run = runs + (size_t)(r / OPT_RUN_ROWS * OPT_RUN_ROWS) * row_bytes;
+        opt_run_put(&spec, w + (size_t)r * row_bytes, (int)(r % OPT_RUN_ROWS), n_blocks, run);
+    }
+    for (int64_t r = 0; r < s->n_rows; r++) {
+        const uint8_t *run = runs + (size_t)(r / OPT_RUN_ROWS * OPT_RUN_ROWS) * row_bytes;
+        opt_run_take(&spec, run, (int)(r % OPT_RUN_ROWS), 0, n_blocks, back);
+        assert_memory_equal(back, w + (size_t)r * row_bytes, row_bytes);
+    }
+    float *values = normals(s->n_tokens * s->k, 6);
+    act x = make_act(row->ref, values, s->n_tokens, s->k);
+    const int64_t ldy = s->n_rows + 3;
+    float *y = exact(s->n_tokens * ldy, sizeof *y);
+    float *expected = exact(s->n_tokens * ldy, sizeof *y);
+    for (int64_t i = 0; i < s->n_tokens * ldy; i++) {
+        y[i] = expected[i] = 7; /* what lies between the rows stays */
+    }
+    fn(&spec, runs, row_bytes, &x.view, y, ldy, s->n_rows, s->n_tokens, s->k);
+    row->ref->linear_i8[row->kfmt](&spec, w, row_bytes, &x.view, expected, ldy, s->n_rows,
+                                   s->n_tokens, s->k);
+    assert_same_floats(y, expected, s->n_tokens * ldy, what);
+    free(w);
+    free(runs);
+    free(back);
+    free(values);
+    free_act(&x);
+    free(y);
+    free(expected);
+}
+
+void check_linear_run(opt_kern_linear_run_fn *fn, const row_info *row) {
+    static const int64_t n_groups[] = {1, 2, 3, 15, 16, 17, 18, 33};
+    static const int64_t n_tokens[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 20};
+    for (int f = 0; opt_formats[f] != NULL; f++) {
+        if (opt_formats[f]->kfmt != row->kfmt) {
+            continue;
+        }
+        for (size_t g = 0; g < sizeof n_groups / sizeof *n_groups; g++) {
+            for (size_t t = 0; t < sizeof n_tokens / sizeof *n_tokens; t++) {
+                const shape s = {.n_rows = 16 * (int64_t)(1 + (g + t) % 4),
+                                 .n_tokens = n_tokens[t],
+                                 .k = 32 * n_groups[g]};
+                check_run_shape(fn, row, opt_formats[f], &s);
             }
         }
     }

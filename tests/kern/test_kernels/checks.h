@@ -32,6 +32,7 @@ void check_encode(opt_kern_encode_fn *fn, const row_info *row);
 void check_linear_f32(opt_kern_linear_f32_fn *fn, const row_info *row);
 void check_linear_direct(opt_kern_linear_direct_fn *fn, const row_info *row);
 void check_linear_i8(opt_kern_linear_i8_fn *fn, const row_info *row);
+void check_linear_run(opt_kern_linear_run_fn *fn, const row_info *row);
 void check_quantize_act(opt_kern_quantize_act_fn *fn, const row_info *row);
 void check_gemm_add_f32(opt_kern_gemm_add_f32_fn *fn, const row_info *row);
 void check_gemm_sub_f64(opt_kern_gemm_sub_f64_fn *fn, const row_info *row);
