@@ -57,6 +57,7 @@ timed ours "$lathe/quantize" "$model" -o "$work/ours.gguf" -f int4_g64 --set tok
 echo "lathe:  $(wall ours) s wall, $(cpu ours) s processor time (everything, from start to file)"
 OMP_NUM_THREADS=$threads timed peer "$python" "$peer" "$model" "$work/peer" --bits 4 --group 64 --samples "$samples" --ctx "$ctx" \
     --text "$work/text.txt"
+cp "$model"/tokenizer*.json "$work/peer/" # as saved by transformers it may cut a text a little differently
 total=$(sed -n 's/^total \([0-9.]*\) s.*/\1/p' "$work/peer.out")
 echo "peer:   $total s as it says (without loading and saving), $(wall peer) s wall, $(cpu peer) s processor time"
 awk -v a="$total" -v b="$(wall ours)" -v c="$(cpu peer)" -v d="$(cpu ours)" \
