@@ -3,9 +3,10 @@
 # of both and of their ratios, and beside each figure what the machine gave in the same seconds.
 #
 #   bench/speed.sh --lathe build --peer PEER_BIN_DIR [--probe PROGRAM] [--threads 2] [--runs 5] [--gen 64]
-#                  [--prompt 512] [--batch 8] FILE.gguf...
+#                  [--prompt 512] [--batch 8] [--native DIR] FILE.gguf...
 #
 # --peer   folder with llama-bench
+# --native Lathe runs what `pack` makes of the file in this folder, the peer the file as it is
 # --probe  prints another program's figure of the memory's bandwidth, to hold against that of `infer-run bench`
 #
 # Run it at real-time priority where other work goes on: chrt -f 5 bench/speed.sh ...
@@ -13,13 +14,13 @@ set -euo pipefail
 cd "$(dirname "$0")"
 source ./common.sh
 
-lathe=../build peer= probe= threads=2 runs=5 gen=64 prompt=512 batch=8
+lathe=../build peer= probe= threads=2 runs=5 gen=64 prompt=512 batch=8 native=
 files=()
 while [ $# -gt 0 ]; do
     case $1 in
     --lathe) lathe=$2 ;; --peer) peer=$2 ;; --probe) probe=$2 ;; --threads) threads=$2 ;; --runs) runs=$2 ;;
-    --gen) gen=$2 ;; --prompt) prompt=$2 ;; --batch) batch=$2 ;;
-    -*) sed -n '2,11p' "$0"; exit 2 ;;
+    --gen) gen=$2 ;; --prompt) prompt=$2 ;; --batch) batch=$2 ;; --native) native=$2 ;;
+    -*) sed -n '2,13p' "$0"; exit 2 ;;
     *) files+=("$1"); shift; continue ;;
     esac
     shift 2
@@ -34,7 +35,7 @@ value() { awk -F'[:,]' -v key="$1" '$1 ~ "\"" key "\"" { print $2 + 0; exit }' "
 
 # One run; what it says of the machine is kept in the files `bandwidth` and so on.
 lathe_bench() {
-    "$lathe/infer-run" bench "$file" --prompt "$p" --gen "$g" --repeat 1 ${many:+--batch "$many"} -j "$threads" --json -q \
+    "$lathe/infer-run" bench "$ours" --prompt "$p" --gen "$g" --repeat 1 ${many:+--batch "$many"} -j "$threads" --json -q \
         >"$work/json"
     value bandwidth_gb_per_second "$work/json" >>"$work/bandwidth"
     value generated_of_bandwidth "$work/json" >>"$work/of_bandwidth"
@@ -51,6 +52,11 @@ fresh() { rm -f "$work/bandwidth" "$work/of_bandwidth" "$work/of_peak"; }
 
 for file in "${files[@]}"; do
     echo "$(basename "$file"), $(stat -Lc %s "$file") bytes"
+    ours=$file
+    if [ -n "$native" ]; then
+        ours=$native/native-$(basename "$file")
+        [ -e "$ours" ] || "$lathe/pack" "$file" -o "$ours" -q
+    fi
     many=
     fresh; p=16 g=$gen key=generated_tokens_per_second
     paired "  write $gen, tokens/s" "$runs" lathe_bench peer_bench

@@ -3,6 +3,10 @@
 #include "golden/golden.h"
 #include "golden/rewrite.h"
 
+#include <math.h>
+#include <stdatomic.h>
+
+#include "base/ctx_impl.h"
 #include "kern/kern.h"
 
 #define STORIES OPT_TESTDATA "/stories260K"
@@ -476,6 +480,37 @@ static void test_exec_session__cancellation_ends_it(void **state) {
     rig_close(&r);
 }
 
+static opt_status take_logits(void *user, int64_t row0, int64_t n_rows, const float *logits) {
+    (void)row0;
+    (void)n_rows;
+    *(float *)user += logits[0];
+    return OPT_OK;
+}
+
+/* What a session needs it has when it is made: writing tokens asks for no memory. */
+static void test_exec_session__tokens_allocate_nothing(void **state) {
+    enum { N_STEPS = 50 };
+    static const opt_compute computes[] = {OPT_COMPUTE_FAST, OPT_COMPUTE_EXACT};
+    (void)state;
+    assert_int_equal(setenv("OPT_FAULT_ALLOC", "1000000000000", 1), 0); /* they are counted then */
+    for (int c = 0; c < COUNT_OF(computes); c++) {
+        float sum = 0;
+        int32_t ids[N_STEPS + 1];
+        rig r = rig_open(STORIES, computes[c], N_STEPS + 1, 0, 2);
+        fill_ids(ids, N_STEPS + 1, rig_n_vocab(&r));
+        GOLDEN_OK(r.ctx, opt_session_eval(r.session, ids, 1, 0, take_logits, &sum));
+        const uint64_t before = atomic_load(&r.ctx->n_allocs);
+        assert_true(before > 0);
+        for (int i = 1; i <= N_STEPS; i++) {
+            GOLDEN_OK(r.ctx, opt_session_eval(r.session, ids + i, 1, 0, take_logits, &sum));
+        }
+        assert_int_equal(atomic_load(&r.ctx->n_allocs), before);
+        assert_true(isfinite(sum));
+        rig_close(&r);
+    }
+    assert_int_equal(unsetenv("OPT_FAULT_ALLOC"), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exec_session__same_bits_in_exact_mode),
@@ -497,6 +532,7 @@ int main(void) {
         cmocka_unit_test(test_exec_session__memory_limit_is_named),
         cmocka_unit_test(test_exec_session__nan_is_traced_to_its_node),
         cmocka_unit_test(test_exec_session__cancellation_ends_it),
+        cmocka_unit_test(test_exec_session__tokens_allocate_nothing),
     };
     return cmocka_run_group_tests_name("exec_session", tests, NULL, NULL);
 }
