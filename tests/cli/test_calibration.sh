@@ -121,6 +121,14 @@ for threads in 1 2 3 7; do
 done
 check "gptaq: same bytes at any number of threads" same_bytes ga1.gguf ga2.gguf ga3.gguf ga7.gguf
 check "gptaq: the embedding is named" grep -q 'outside blocks gptaq is gptq' ga.json
+for n in 40 70 90; do
+    OPT_FAULT_KILL=$n bash -c 'quantize stories260K --samples 12 --ctx 64 --calib a.txt --calib b.txt -o gk.gguf -m gptaq -f int3_g64 -q; exit $?' \
+        2>killed || true
+    check "gptaq: killed at step $n, blocks are saved" test -e gk.gguf.work/stage+000
+    expect 0 q -o gk.gguf -m gptaq -f int3_g64 -q
+    check "gptaq: killed at step $n, the same bytes" cmp -s gk.gguf ga1.gguf
+    rm gk.gguf
+done
 many() { quantize stories260K --samples 200 --ctx 64 --calib tinystories.txt -m gptaq -f int3_g64 --json -q "$@" | peak; }
 for limit in 1G 13M; do
     predicted=$(many -n -o x.gguf --max-memory $limit)
