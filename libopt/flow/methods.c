@@ -3,11 +3,7 @@
 #include <string.h>
 
 const opt_quant_method *const opt_quant_methods[] = {
-    &opt_quant_rtn,
-    &opt_quant_gptq,
-    &opt_quant_hqq,
-    &opt_quant_gptaq,
-    NULL,
+    &opt_quant_rtn, &opt_quant_gptq, &opt_quant_hqq, &opt_quant_gptaq, NULL,
 };
 
 const opt_transform *const opt_transform_rows[] = {

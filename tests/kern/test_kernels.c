@@ -53,7 +53,8 @@ static void test_fill__leaves_no_slot_empty(void **state) {
         assert_true(k.gemm_bf16 && k.gemm_i16 && k.quantize_i16 && k.quantize_i16_columns);
         assert_true(k.gemm_add_f32 && k.gemm_sub_f64 && k.add_rows && k.round_scalar);
         assert_non_null(k.round_parts);
-        assert_true(k.attend_f32 && k.attend_f16 && k.attend_i8 && k.quantize_row && k.f32_to_f16 && k.logsumexp);
+        assert_true(k.attend_f32 && k.attend_f16 && k.attend_i8 && k.quantize_row && k.f32_to_f16 &&
+                    k.logsumexp);
         assert_non_null(k.add_errors);
         assert_non_null(k.linear_i8[OPT_KFMT_Q8_0]);
         assert_non_null(k.linear_i8[OPT_KFMT_INT]);

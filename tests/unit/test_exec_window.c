@@ -6,8 +6,9 @@
 
 #include "exec/cache.h"
 
-#define SLIDING OPT_TESTDATA "/families/qwen2-sliding" /* windows of 16 positions in some layers   \
-                                                        */
+#define SLIDING                                                                                    \
+    OPT_TESTDATA "/families/qwen2-sliding" /* windows of 16 positions in some layers               \
+                                            */
 
 enum { N_CTX = 256, WINDOW = 16 };
 
