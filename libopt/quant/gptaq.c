@@ -11,10 +11,8 @@
 #include "quant/method.h"
 #include "solve/rows.h"
 
-/* How far weights are moved towards the least squares solution. */
-#ifndef STRENGTH
+/* How far weights are moved towards the least squares solution; docs/DESIGN.md has the curve. */
 #define STRENGTH 0.5F
-#endif
 
 static size_t target_bytes(int64_t n_rows, int64_t n_cols) {
     return ((size_t)(n_rows * n_cols) * sizeof(float) + 63) & ~(size_t)63;
