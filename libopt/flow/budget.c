@@ -302,8 +302,8 @@ static opt_status check_measurements(const opt_budget *b) {
     OPT_REQUIRE(hash == m->model_hash, b->ctx, OPT_ERR_USAGE, b->o->measurements,
                 "was measured on another model (weights %016llx, these are %016llx)",
                 (unsigned long long)m->model_hash, (unsigned long long)hash);
-    OPT_REQUIRE(b->o->dry_run || strcmp(m->method, b->items[0].method->name) == 0, b->ctx,
-                OPT_ERR_USAGE, b->o->measurements,
+    OPT_REQUIRE(b->o->dry_run || strcmp(m->method, opt_measure_method(b->items[0].method)) == 0,
+                b->ctx, OPT_ERR_USAGE, b->o->measurements,
                 "was measured with the method %s, this run uses %s", m->method,
                 b->items[0].method->name);
 done:

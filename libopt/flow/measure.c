@@ -706,7 +706,7 @@ static opt_status make_tables(meter *me) {
     }
     out->n = me->o->n_items;
     out->sweeps = me->o->sweeps;
-    out->method = me->o->items[0].method->name;
+    out->method = opt_measure_method(me->o->items[0].method);
     out->n_tokens = me->o->text->n_windows * me->o->text->n_ctx;
     out->n_held_tokens = me->n_windows * (me->n_ctx - 1 - me->n_ctx / 3);
     out->text_hash =
@@ -718,6 +718,10 @@ done:
 
 /* The probe: small symmetric groups, which fit every width. */
 static const opt_format *probe_format(void) { return opt_format_by_name("int4_g32"); }
+
+const char *opt_measure_method(const opt_quant_method *method) {
+    return method->measures_as != NULL ? method->measures_as->name : method->name;
+}
 
 opt_status opt_measure(opt_ctx *ctx, const opt_model *m, const opt_measure_options *options,
                        opt_measurements *out) {

@@ -55,4 +55,8 @@ uint64_t opt_measure_bytes(opt_ctx *ctx, const opt_model *m, const opt_measure_o
 /** The part of it that depends on the model alone, for probes of n_probe tokens. */
 uint64_t opt_measure_model_bytes(opt_ctx *ctx, const opt_model *m, int64_t n_probe, int64_t n_ctx);
 
+/** The name that measurements with a method carry: theirs hold for every method that is the same on
+ * the float model's own values. */
+const char *opt_measure_method(const opt_quant_method *method);
+
 #endif

@@ -56,4 +56,5 @@ const opt_quant_method opt_quant_gptaq = {
     .needs = OPT_NEEDS_HESSIAN | OPT_USES_SHIFT,
     .scratch_bytes = scratch_bytes,
     .solve = solve,
+    .measures_as = &opt_quant_gptq,
 };

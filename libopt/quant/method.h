@@ -57,6 +57,9 @@ typedef struct opt_quant_method {
     /** Writes the rows; the bytes depend on the job only. `scratch` has scratch_bytes, aligned
      * to 64. */
     opt_status (*solve)(opt_ctx *ctx, const opt_quant_job *job, void *scratch);
+    /** The method that it is for layers which read the float model's own values, as sensitivities
+     * are measured. NULL: itself. */
+    const struct opt_quant_method *measures_as;
 } opt_quant_method;
 
 extern const opt_quant_method opt_quant_rtn, opt_quant_hqq, opt_quant_gptq, opt_quant_gptaq;
