@@ -103,7 +103,8 @@ static opt_status cut_range(opt_ctx *ctx, const opt_model *m, const range *r,
             one[i] = only;
         }
     }
-    cut->nodes = opt_arena_array(cut->arena, (size_t)(m->n_nodes + n_outside), sizeof *cut->nodes);
+    cut->nodes =
+        opt_arena_array(cut->arena, (size_t)m->n_nodes + (size_t)n_outside, sizeof *cut->nodes);
     OPT_TRY_PTR(cut->nodes);
     cut->weights = opt_arena_array(cut->arena, (size_t)m->n_weights, sizeof *cut->weights);
     OPT_TRY_PTR(cut->weights);
