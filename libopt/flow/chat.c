@@ -20,7 +20,7 @@ struct opt_chat {
     opt_sampler *sampler;
     opt_speculator *speculator;
     opt_prefix *prefix;         /* or NULL; the runner's */
-    opt_chat_message *messages; /* [n], their texts owned but for the system message */
+    opt_chat_message *messages; /* [n], their texts owned */
     size_t n, cap;
     opt_tokens cached; /* what the session's cache holds, and perhaps more */
     opt_str answer;    /* of the current turn */
@@ -28,9 +28,7 @@ struct opt_chat {
 };
 
 static void free_message(opt_chat *c, opt_chat_message *m) {
-    if (m->role != OPT_CHAT_SYSTEM) {
-        opt_free(c->ctx, (void *)(uintptr_t)m->text); /* made by add_message */
-    }
+    opt_free(c->ctx, (void *)(uintptr_t)m->text); /* made by add_message */
 }
 
 void opt_chat_free(opt_chat *c) {
@@ -95,8 +93,7 @@ opt_status opt_chat_new(opt_ctx *ctx, opt_runner *r, const opt_chat_options *opt
                 "the model does not say how many positions it can hold; give a number");
     if (options->system != NULL) {
         OPT_TRY(check_system(c));
-        OPT_TRY(add_message(c, OPT_CHAT_USER, options->system, strlen(options->system)));
-        c->messages[0].role = OPT_CHAT_SYSTEM;
+        OPT_TRY(add_message(c, OPT_CHAT_SYSTEM, options->system, strlen(options->system)));
     }
     OPT_TRY(opt_sampler_new(ctx, &options->sampling, r->opened.model->hp.n_vocab, &c->sampler));
     OPT_TRY(opt_runner_session(r, c->n_ctx, &c->session));
