@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/pool.h"
@@ -33,12 +33,6 @@ typedef struct bench {
     double *errors; /* [n_windows] */
     float *outputs; /* [n_threads, WINDOW, n_rows] */
 } bench;
-
-static double seconds(void) {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Columns of very different size that depend on each other, as those behind a norm. */
 static void fill(bench *b) {
@@ -181,9 +175,9 @@ static opt_status run(bench *b) {
     OPT_TRY_PTR(channel = opt_alloc_array(b->ctx, (size_t)b->n, sizeof *channel));
     OPT_TRY_PTR(s = opt_alloc_array(b->ctx, (size_t)b->n, sizeof *s));
     fill(b);
-    const double t0 = seconds();
+    const double t0 = opt_seconds();
     OPT_TRY(make_gram(b, &h));
-    const double t1 = seconds();
+    const double t1 = opt_seconds();
     for (int64_t c = 0; c < b->n; c++) {
         channel[c] = (int32_t)c;
         b->size[c] = sqrt((double)h->diag[c]);
@@ -195,9 +189,9 @@ static opt_status run(bench *b) {
                              .n_channels = b->n,
                              .h = h};
     OPT_TRY(opt_awq_search(b->ctx, b->kern, &g, b->size, NULL, N_GRID, s, &found));
-    const double t2 = seconds();
+    const double t2 = opt_seconds();
     OPT_TRY(search_by_running(b, h, b->size, &best, &alpha));
-    const double t3 = seconds();
+    const double t3 = opt_seconds();
     printf("%lld columns, %lld rows, %lld tokens, %s, %d candidates\n", (long long)b->n,
            (long long)b->n_rows, (long long)b->n_tokens, b->format->name, N_GRID + 1);
     printf("Gram matrix %.3f s, search %.3f s: alpha %.2f, error %.6g (unscaled %.6g)\n", t1 - t0,

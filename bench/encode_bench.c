@@ -14,19 +14,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "base/clock.h"
 
 #include "io/source.h"
 #include "tensor/format.h"
 
 typedef size_t quantize_chunk_fn(int type, const float *src, void *dst, int64_t start,
                                  int64_t n_rows, int64_t n_per_row, const float *imatrix);
-
-static double seconds(void) {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void *alloc(int64_t bytes) {
     void *p = malloc((size_t)bytes);
@@ -73,9 +68,9 @@ static void try_format(const opt_format *f, const opt_kern *k, const matrix *m,
     t->elements += (double)n;
     for (int i = 0; i < (m->importance != NULL ? 2 : 1); i++) {
         const float *importance = i == 1 ? m->importance : NULL;
-        double start = seconds();
+        double start = opt_seconds();
         opt_format_encode_rows(f, k, m->w, importance, stored, m->n_rows, m->n_cols);
-        t->seconds[i] += seconds() - start;
+        t->seconds[i] += opt_seconds() - start;
         for (int64_t r = 0; r < m->n_rows; r++) {
             f->decode(f, k, (uint8_t *)stored + bytes / (size_t)m->n_rows * (size_t)r,
                       x + r * m->n_cols, m->n_cols);
@@ -86,9 +81,9 @@ static void try_format(const opt_format *f, const opt_kern *k, const matrix *m,
         if (peer == NULL || f->ggml_type < 0) {
             continue;
         }
-        start = seconds();
+        start = opt_seconds();
         (void)peer(f->ggml_type, m->w, stored, 0, m->n_rows, m->n_cols, importance);
-        t->peer_seconds[i] += seconds() - start;
+        t->peer_seconds[i] += opt_seconds() - start;
         f->decode(f, k, stored, x, n);
         const double theirs = squares(m, x, importance);
         t->peer[i] += theirs;

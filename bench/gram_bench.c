@@ -13,8 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/num.h"
 #include "base/pool.h"
 #include "calib/stream.h"
@@ -44,12 +44,6 @@ typedef struct bench {
     kind_sum kinds[MAX_KINDS];
     int n_kinds;
 } bench;
-
-static double seconds(void) {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static opt_status write_file(const bench *b, const char *name, const void *data, size_t bytes) {
     opt_status st = OPT_OK;
@@ -218,7 +212,7 @@ static opt_status run(bench *b, const char *model, const char *text, int64_t sam
         OPT_TRY(write_file(b, "tokens.i32", b->corpus.tokens,
                            (size_t)(b->corpus.n_windows * n_ctx) * sizeof *b->corpus.tokens));
     }
-    const double begin = seconds();
+    const double begin = opt_seconds();
     OPT_TRY(opt_stream_new(b->ctx, m, &b->corpus, NULL, &b->stream));
     opt_stream_set_compute(b->stream, b->exact ? OPT_COMPUTE_EXACT : OPT_COMPUTE_I16);
     OPT_TRY(opt_stream_advance(b->stream, -1, NULL));
@@ -226,7 +220,7 @@ static opt_status run(bench *b, const char *model, const char *text, int64_t sam
         OPT_TRY(run_unit(b, unit));
     }
     printf("%lld windows of %lld tokens, %s: %.1f s\n", (long long)b->corpus.n_windows,
-           (long long)n_ctx, b->exact ? "f32" : "i16", seconds() - begin);
+           (long long)n_ctx, b->exact ? "f32" : "i16", opt_seconds() - begin);
     print_errors(b);
 done:
     return st;

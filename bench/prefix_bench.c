@@ -10,9 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "io/source.h"
@@ -31,12 +31,6 @@ typedef struct bench {
     int64_t n;
     float *logits, *expected; /* [n_vocab] */
 } bench;
-
-static double seconds(void) {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static int by_value(const void *a, const void *b) {
     const double x = *(const double *)a, y = *(const double *)b;
@@ -58,7 +52,7 @@ static opt_status keep(void *user, int64_t row0, int64_t n_rows, const float *lo
 
 /* Reads all entries of the directory once. */
 static double read_files(const char *dir, uint8_t *buffer) {
-    const double start = seconds();
+    const double start = opt_seconds();
     DIR *d = opendir(dir);
     const struct dirent *e;
     while (d != NULL && (e = readdir(d)) != NULL) {
@@ -73,7 +67,7 @@ static double read_files(const char *dir, uint8_t *buffer) {
     if (d != NULL) {
         (void)closedir(d);
     }
-    return seconds() - start;
+    return opt_seconds() - start;
 }
 
 static opt_status prepare(bench *b, const char *path, const char *dir) {
@@ -108,19 +102,19 @@ static opt_status measure(bench *b, const char *dir) {
         int64_t n = 0;
         reading[i] = read_files(dir, buffer);
         opt_session_truncate(b->session, 0);
-        const double start = seconds();
+        const double start = opt_seconds();
         OPT_TRY(opt_prefix_load(b->prefix, b->session, 0, b->ids, b->n, &n));
-        load[i] = seconds() - start;
+        load[i] = opt_seconds() - start;
         OPT_TRY(opt_session_eval(b->session, b->ids + n, b->n + 1 - n, b->n - n, keep, b));
-        hit[i] = seconds() - start;
+        hit[i] = opt_seconds() - start;
         OPT_REQUIRE(n == b->n, b->ctx, OPT_ERR_BUG, dir, "%lld tokens were there", (long long)n);
         OPT_REQUIRE(
             memcmp(b->logits, b->expected, (size_t)b->model->hp.n_vocab * sizeof *b->logits) == 0,
             b->ctx, OPT_ERR_BUG, dir, "other logits than without the cache");
         opt_session_truncate(b->session, b->n);
-        const double again = seconds();
+        const double again = opt_seconds();
         OPT_TRY(opt_session_eval(b->session, b->ids + b->n, 1, 0, keep, b));
-        step[i] = seconds() - again;
+        step[i] = opt_seconds() - again;
         ratio[i] = hit[i] / (step[i] + reading[i]);
     }
     const double r = median(ratio);

@@ -2,8 +2,8 @@
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/num.h"
 #include "exec/session_impl.h"
 
@@ -36,12 +36,6 @@ static opt_status check_outputs(opt_session *s, const opt_exec_node *x, const op
     return OPT_OK;
 }
 
-static double now_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Forward of nodes x [n], under the eyes of whoever asked for it. */
 static opt_status run_nodes(opt_session *s, opt_exec_node *x, int n, const opt_run *run) {
     if (s->observe == NULL) {
@@ -51,10 +45,10 @@ static opt_status run_nodes(opt_session *s, opt_exec_node *x, int n, const opt_r
     for (int i = 0; i < n; i++) {
         nodes[i] = x[i].node;
     }
-    const double start = now_seconds();
+    const double start = opt_seconds();
     const opt_status st = x->row->forward(s, x, n, run);
     s->observe(s->observe_user, nodes, n, run->n_tokens, opt_run_pos(run, run->n_tokens - 1) + 1,
-               now_seconds() - start);
+               opt_seconds() - start);
     return st;
 }
 

@@ -14,6 +14,7 @@
 
 #include "runtime/batch.h"
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/num.h"
@@ -512,7 +513,7 @@ static void free_batch(batch *b) {
 opt_status opt_batch(opt_ctx *ctx, opt_runner *r, const opt_batch_options *options,
                      opt_batch_result *result) {
     opt_status st = OPT_OK;
-    const double start = opt_flow_seconds();
+    const double start = opt_seconds();
     batch b = {.ctx = ctx, .r = r, .o = options, .result = result, .fd = -1};
     *result = (opt_batch_result){0};
     OPT_REQUIRE(r->opened.tokenizer != NULL, ctx, OPT_ERR_USAGE, opt_source_path(r->opened.source),
@@ -525,7 +526,7 @@ opt_status opt_batch(opt_ctx *ctx, opt_runner *r, const opt_batch_options *optio
     if (b.fd >= 0 && fsync(b.fd) != 0) {
         st = opt_fail_errno(ctx, errno, options->output, "cannot be written");
     }
-    result->seconds = opt_flow_seconds() - start;
+    result->seconds = opt_seconds() - start;
 done:
     free_batch(&b);
     return st;

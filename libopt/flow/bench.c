@@ -1,5 +1,6 @@
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/num.h"
 #include "base/rng.h"
 #include "flow/probe.h"
@@ -43,10 +44,10 @@ static opt_status ignore_logits(void *user, int64_t row0, int64_t n_rows, const 
 static opt_status measure_prompt(const bench *b, double *tps) {
     opt_status st = OPT_OK;
     opt_session_truncate(b->session, 0);
-    const double start = opt_flow_seconds();
+    const double start = opt_seconds();
     OPT_TRY(
         opt_session_eval(b->session, b->tokens, b->n_prompt, b->n_prompt - 1, ignore_logits, NULL));
-    *tps = (double)b->n_prompt / (opt_flow_seconds() - start);
+    *tps = (double)b->n_prompt / (opt_seconds() - start);
 done:
     return st;
 }
@@ -58,12 +59,12 @@ static opt_status measure_gen(const bench *b, double *tps) {
     opt_session_truncate(b->session, b->depth);
     const int64_t past = opt_session_n_past(b->session), more = b->depth - past;
     OPT_TRY(opt_session_eval(b->session, b->tokens + past, more, more, NULL, NULL));
-    const double start = opt_flow_seconds();
+    const double start = opt_seconds();
     for (int64_t i = 0; i < b->n_gen; i++) {
         OPT_TRY(opt_check_cancel(b->ctx));
         OPT_TRY(opt_session_eval(b->session, b->tokens + i, 1, 0, ignore_logits, NULL));
     }
-    *tps = (double)b->n_gen / (opt_flow_seconds() - start);
+    *tps = (double)b->n_gen / (opt_seconds() - start);
 done:
     return st;
 }
@@ -83,7 +84,7 @@ static opt_status measure_many(const bench *b, double *tps) {
     for (int i = 0; i < n; i++) {
         opt_session_seq_truncate(b->many, i, 0);
     }
-    const double start = opt_flow_seconds();
+    const double start = opt_seconds();
     for (int64_t t = 0; t < b->n_gen; t++) {
         for (int i = 0; i < n; i++) {
             pieces[i] = (opt_seq_piece){
@@ -92,7 +93,7 @@ static opt_status measure_many(const bench *b, double *tps) {
         OPT_TRY(opt_check_cancel(b->ctx));
         OPT_TRY(opt_session_eval_seqs(b->many, pieces, n, ignore_seq_logits, NULL));
     }
-    *tps = (double)(b->n_gen * n) / (opt_flow_seconds() - start);
+    *tps = (double)(b->n_gen * n) / (opt_seconds() - start);
 done:
     return st;
 }

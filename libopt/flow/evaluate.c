@@ -2,6 +2,8 @@
  */
 #include <math.h>
 
+#include "base/clock.h"
+
 #include "eval/divergence.h"
 #include "eval/perplexity.h"
 #include "eval/stats.h"
@@ -38,7 +40,7 @@ static void fill_ppl(const double *nll, int64_t n, opt_ppl_result *result) {
 opt_status opt_perplexity(opt_ctx *ctx, opt_runner *r, const opt_eval_options *options,
                           opt_ppl_result *result) {
     opt_status st = OPT_OK;
-    const double start = opt_flow_seconds();
+    const double start = opt_seconds();
     opt_tokens tokens = {0};
     opt_windows windows;
     opt_session *session = NULL;
@@ -59,7 +61,7 @@ opt_status opt_perplexity(opt_ctx *ctx, opt_runner *r, const opt_eval_options *o
         .ctx = windows.ctx,
     };
     fill_ppl(nll, n, result);
-    result->seconds = opt_flow_seconds() - start;
+    result->seconds = opt_seconds() - start;
 done:
     opt_free(ctx, nll);
     opt_tokens_free(ctx, &tokens);
@@ -121,7 +123,7 @@ static void summarise(const opt_divergence *rows, int64_t n, double *x,
 opt_status opt_compare(opt_ctx *ctx, opt_runner *reference, opt_runner *model,
                        const opt_eval_options *options, opt_compare_result *result) {
     opt_status st = OPT_OK;
-    const double start = opt_flow_seconds();
+    const double start = opt_seconds();
     opt_tokens tokens = {0}, other = {0};
     opt_windows windows;
     opt_session *ref_session = NULL, *session = NULL;
@@ -146,7 +148,7 @@ opt_status opt_compare(opt_ctx *ctx, opt_runner *reference, opt_runner *model,
                                    .n_scored = n,
                                    .ctx = windows.ctx};
     summarise(rows, n, x, result);
-    result->seconds = opt_flow_seconds() - start;
+    result->seconds = opt_seconds() - start;
 done:
     opt_free(ctx, rows);
     opt_free(ctx, x);

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/num.h"
 #include "exec/cache.h"
 #include "flow/runner.h"
@@ -90,14 +91,14 @@ opt_status opt_generate(opt_ctx *ctx, opt_runner *r, const opt_generate_options 
                     "%lld tokens to keep leave no room in a context of %lld positions",
                     (long long)job.n_keep, (long long)n_ctx);
     }
-    const double start = opt_flow_seconds();
+    const double start = opt_seconds();
     if (prefix != NULL) {
         OPT_TRY(opt_prefix_load(prefix, job.session, 0, tokens.ids, n_prompt - 1, &n_loaded));
     }
     if (prefix != NULL) {
         OPT_TRY(opt_prefix_read(prefix, job.session, tokens.ids, n_prompt));
     }
-    const double load_seconds = opt_flow_seconds() - start;
+    const double load_seconds = opt_seconds() - start;
     OPT_TRY(opt_generate_run(ctx, &job, &outcome));
     if (prefix != NULL) {
         OPT_TRY(

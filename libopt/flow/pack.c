@@ -1,6 +1,8 @@
 /* The walk of pack: every tensor keeps its bytes, or is expanded to a plain float format. */
 #include <string.h>
 
+#include "base/clock.h"
+
 #include "flow/emit.h"
 #include "flow/runner.h"
 #include "opt/quantize.h"
@@ -91,7 +93,7 @@ done:
 
 opt_status opt_pack(opt_ctx *ctx, const opt_pack_options *options, opt_quantize_result *result) {
     opt_status st = OPT_OK;
-    const double start = opt_flow_seconds();
+    const double start = opt_seconds();
     bool have_result = false;
     const layout *l = NULL;
     job j = {0};
@@ -114,7 +116,7 @@ opt_status opt_pack(opt_ctx *ctx, const opt_pack_options *options, opt_quantize_
     opt_plan_complete_result(j.plan, result);
     result->peak_memory =
         opt_ctx_peak_memory(ctx) + (options->dry_run ? opt_emit_bytes(j.plan) : 0);
-    result->seconds = opt_flow_seconds() - start;
+    result->seconds = opt_seconds() - start;
     have_result = false; /* it is the caller's */
 done:
     if (have_result) {

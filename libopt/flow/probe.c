@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/pool.h"
@@ -52,11 +53,11 @@ static opt_status peak_tile(void *user, int64_t tile, int worker) {
 /** GB/s of reading the buffer. */
 static opt_status measure_read(opt_ctx *ctx, probe *p, int64_t n_tiles, double *best) {
     opt_status st = OPT_OK;
-    const double first = opt_flow_seconds();
-    for (int i = 0; i < READS && (i < 2 || opt_flow_seconds() - first < READ_SECONDS); i++) {
-        const double start = opt_flow_seconds();
+    const double first = opt_seconds();
+    for (int i = 0; i < READS && (i < 2 || opt_seconds() - first < READ_SECONDS); i++) {
+        const double start = opt_seconds();
         OPT_TRY(opt_parallel_for(ctx, n_tiles, read_tile, p));
-        const double speed = 8e-9 * (double)p->n_words / (opt_flow_seconds() - start);
+        const double speed = 8e-9 * (double)p->n_words / (opt_seconds() - start);
         *best = speed > *best ? speed : *best;
     }
 done:
@@ -68,15 +69,15 @@ static opt_status measure_peak(opt_ctx *ctx, probe *p, int64_t n_tiles, double *
     opt_status st = OPT_OK;
     double seconds = 0;
     for (p->rounds = 1 << 10; seconds < 0.02; p->rounds *= 4) {
-        const double start = opt_flow_seconds();
+        const double start = opt_seconds();
         OPT_TRY(opt_parallel_for(ctx, n_tiles, peak_tile, p));
-        seconds = opt_flow_seconds() - start;
+        seconds = opt_seconds() - start;
     }
     for (int i = 0; i < PEAKS; i++) {
-        const double start = opt_flow_seconds();
+        const double start = opt_seconds();
         OPT_TRY(opt_parallel_for(ctx, n_tiles, peak_tile, p));
         const double speed = 1e-9 * (double)n_tiles * (double)p->rounds * OPT_PEAK_DOTS *
-                             OPS_OF_DOT / (opt_flow_seconds() - start);
+                             OPS_OF_DOT / (opt_seconds() - start);
         *best = speed > *best ? speed : *best;
     }
 done:

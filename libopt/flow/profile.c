@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/num.h"
 #include "base/rng.h"
 #include "flow/probe.h"
@@ -144,13 +145,13 @@ static opt_status run_phase(opt_ctx *ctx, opt_session *s, profiler *p, const int
         const int64_t past = opt_session_n_past(s);
         OPT_TRY(opt_session_eval(s, tokens + past, depth - past, depth - past, NULL, NULL));
         opt_session_observe(s, round == 1 ? observe : NULL, p);
-        const double start = opt_flow_seconds();
+        const double start = opt_seconds();
         for (int64_t i = 0; i < n; i += at_once ? n : 1) {
             OPT_TRY(opt_check_cancel(ctx));
             OPT_TRY(opt_session_eval(s, tokens + depth + i, at_once ? n : 1, at_once ? n - 1 : 0,
                                      ignore_logits, NULL));
         }
-        p->phase->seconds = opt_flow_seconds() - start;
+        p->phase->seconds = opt_seconds() - start;
     }
     p->phase->n_tokens = n;
     p->phase->depth = depth;

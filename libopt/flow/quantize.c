@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/num.h"
 #include "flow/budget.h"
@@ -713,7 +714,7 @@ done:
 opt_status opt_quantize(opt_ctx *ctx, const opt_quantize_options *options,
                         opt_quantize_result *result) {
     opt_status st = OPT_OK;
-    const double start = opt_flow_seconds();
+    const double start = opt_seconds();
     bool have_result = false;
     job j = {.ctx = ctx, .options = options};
     j.own = *options;
@@ -762,7 +763,7 @@ opt_status opt_quantize(opt_ctx *ctx, const opt_quantize_options *options,
         opt_budget_complete_report(j.budget, result);
     }
     result->peak_memory = opt_ctx_peak_memory(ctx) > peak ? opt_ctx_peak_memory(ctx) : peak;
-    result->seconds = opt_flow_seconds() - start;
+    result->seconds = opt_seconds() - start;
     have_result = false; /* it is the caller's */
 done:
     if (have_result) {

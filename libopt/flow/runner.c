@@ -1,17 +1,10 @@
 #include "flow/runner.h"
 
 #include <string.h>
-#include <time.h>
 
 #include "base/hash.h"
 #include "base/pool.h"
 #include "io/gguf.h"
-
-double opt_flow_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 opt_status opt_runner_open(opt_ctx *ctx, const char *path, const opt_runner_options *options,
                            opt_runner **out) {

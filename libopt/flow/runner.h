@@ -48,7 +48,4 @@ OPT_MUST_USE opt_status opt_runner_speculator(opt_runner *r, const opt_speculati
  * checksums that the file carries; where it carries none, reads all tensors once. */
 OPT_MUST_USE opt_status opt_runner_fingerprint(opt_runner *r, uint64_t *out);
 
-/** Wall-clock seconds since some point in the past. */
-double opt_flow_seconds(void);
-
 #endif

@@ -1,15 +1,9 @@
 #include "runtime/generate.h"
 
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/num.h"
-
-static double now_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /** Offset of the first stop text in s[n], or n. */
 static size_t find_stop(const opt_stopper *s, const char *text, size_t n) {
@@ -267,11 +261,11 @@ static opt_status read_prompt(opt_generation *l) {
     opt_generate_job *job = l->job;
     const int64_t past = opt_session_n_past(job->session), n = (int64_t)job->tokens->n;
     picker p = {.job = job, .n0 = n};
-    const double start = now_seconds();
+    const double start = opt_seconds();
     l->out->n_read = n - past;
     OPT_TRY(
         opt_session_eval(job->session, job->tokens->ids + past, n - past, n - past - 1, pick, &p));
-    l->out->prompt_seconds = now_seconds() - start;
+    l->out->prompt_seconds = opt_seconds() - start;
     OPT_TRY(opt_generation_take(l, p.token));
 done:
     return st;
@@ -304,7 +298,7 @@ void opt_generation_free(opt_generation *g) {
 opt_status opt_generate_run(opt_ctx *ctx, opt_generate_job *job, opt_generate_outcome *out) {
     opt_status st = OPT_OK;
     opt_generation l = {0};
-    const double start = now_seconds();
+    const double start = opt_seconds();
     OPT_TRY(opt_generation_begin(ctx, job, out, &l));
     OPT_TRY(read_prompt(&l));
     while (!l.ended) {
@@ -318,7 +312,7 @@ opt_status opt_generate_run(opt_ctx *ctx, opt_generate_job *job, opt_generate_ou
         OPT_TRY(next_tokens(&l));
     }
     OPT_TRY(opt_generation_finish(&l));
-    out->generate_seconds = now_seconds() - start - out->prompt_seconds;
+    out->generate_seconds = opt_seconds() - start - out->prompt_seconds;
 done:
     opt_generation_free(&l);
     return st;

@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/num.h"
 #include "base/pool.h"
@@ -39,12 +39,6 @@ struct opt_prefix {
     size_t n_bad, cap_bad;
     opt_prefix_counts counts;
 };
-
-static double now_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 opt_status opt_prefix_new(opt_ctx *ctx, const opt_prefix_options *options, uint64_t model,
                           const opt_session *session, opt_prefix **out) {
@@ -440,7 +434,7 @@ done:
 opt_status opt_prefix_load(opt_prefix *p, opt_session *s, int seq, const int32_t *ids, int64_t n,
                            int64_t *n_out) {
     opt_status st = OPT_OK;
-    const double start = now_seconds();
+    const double start = opt_seconds();
     const int64_t past = opt_session_seq_past(s, seq);
     load_job job = {.p = p, .s = s, .seq = seq, .ids = ids};
     int64_t n_good = past;
@@ -460,7 +454,7 @@ opt_status opt_prefix_load(opt_prefix *p, opt_session *s, int seq, const int32_t
 done:
     opt_session_seq_truncate(s, seq, n_good);
     opt_free(p->ctx, job.blocks);
-    p->counts.load_seconds += now_seconds() - start;
+    p->counts.load_seconds += opt_seconds() - start;
     return st;
 }
 
@@ -623,7 +617,7 @@ done:
 
 opt_status opt_prefix_save(opt_prefix *p, opt_session *s, int seq, const int32_t *ids, int64_t n) {
     opt_status st = OPT_OK;
-    const double start = now_seconds();
+    const double start = opt_seconds();
     save_job job = {.p = p, .s = s, .seq = seq, .ids = ids, .n = n};
     size_t data = 0;
     OPT_REQUIRE(opt_session_kv_bytes(s, BLOCK, &data) &&
@@ -638,7 +632,7 @@ opt_status opt_prefix_save(opt_prefix *p, opt_session *s, int seq, const int32_t
     }
 done:
     opt_free(p->ctx, job.buffer);
-    p->counts.save_seconds += now_seconds() - start;
+    p->counts.save_seconds += opt_seconds() - start;
     return st;
 }
 
