@@ -3,21 +3,14 @@
 #include <math.h>
 
 #include "base/num.h"
-#include "kern/act.h"
+#include "kern/ref/act_ref.h"
 #include "kern/rows.h"
 
 /** Quantizes x [n], n <= 32, into one group whose rest is zero. */
 static void quantize_group(const float *x, int64_t n, int8_t *q, float *scale, int16_t *sum4,
                            float *scaled_sum) {
-    float max = 0;
-    bool finite = true;
-    for (int64_t i = 0; i < n; i++) {
-        const float magnitude = fabsf(x[i]);
-        finite = finite && magnitude <= OPT_ACT_LARGEST; /* false for NaN */
-        max = magnitude > max ? magnitude : max;
-    }
-    const bool zero = !finite || max < OPT_ACT_TINY;
-    const float inverse = zero ? 0.0f : 127.0f / max;
+    const float inverse = optk_act_scale(x, n, scale);
+    const bool zero = inverse == 0.0f;
     int sum = 0;
     for (int64_t i = 0; i < OPT_ACT_GROUP; i++) {
         q[i] = i < n && !zero ? (int8_t)lrintf(x[i] * inverse) : 0;
@@ -26,7 +19,6 @@ static void quantize_group(const float *x, int64_t n, int8_t *q, float *scale, i
     for (int64_t i = 0; i < OPT_ACT_GROUP / 4; i++) {
         sum4[i] = (int16_t)(q[4 * i] + q[4 * i + 1] + q[4 * i + 2] + q[4 * i + 3]);
     }
-    *scale = finite ? (zero ? 0.0f : max / 127.0f) : NAN;
     *scaled_sum = *scale * (float)sum;
 }
 

@@ -1,8 +1,8 @@
 /* Reference rows of attention and of what it reads: double accumulation, written for reading. */
 #include <math.h>
 
-#include "kern/act.h"
 #include "kern/half.h"
+#include "kern/ref/act_ref.h"
 #include "kern/rows.h"
 
 /** Turns scores [n] into softmax weights in place. */
@@ -82,17 +82,9 @@ void optk_attend_i8__ref(const opt_queries *s, const opt_rows_i8 *k, const opt_r
 }
 
 void optk_quantize_row__ref(const float *x, int64_t n, int8_t *q, float *scale) {
-    float max = 0;
-    bool finite = true;
-    for (int64_t i = 0; i < n; i++) {
-        const float magnitude = fabsf(x[i]);
-        finite = finite && magnitude <= OPT_ACT_LARGEST; /* false for NaN */
-        max = magnitude > max ? magnitude : max;
-    }
-    const bool zero = !finite || max < OPT_ACT_TINY;
-    const float inverse = zero ? 0.0f : 127.0f / max;
+    const float inverse = optk_act_scale(x, n, scale);
+    const bool zero = inverse == 0.0f;
     for (int64_t i = 0; i < n; i++) {
         q[i] = zero ? 0 : (int8_t)lrintf(x[i] * inverse);
     }
-    *scale = finite ? (zero ? 0.0f : max / 127.0f) : NAN;
 }

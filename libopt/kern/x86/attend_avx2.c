@@ -12,25 +12,8 @@
 #include "base/num.h"
 #include "kern/act.h"
 #include "kern/rows.h"
+#include "kern/x86/attend.h"
 #include "kern/x86/vec_avx2.h"
-
-/* One call over keys and values, with strides in bytes. */
-typedef struct job {
-    const opt_queries *s;
-    const uint8_t *k;
-    const uint8_t *v;
-    size_t k_bytes;
-    size_t v_bytes;
-    int64_t d;
-    int64_t d_v;
-    float scale;
-    int64_t n_scores;     /* stride of the scratch */
-    const float *k_scale; /* of rows in int8 */
-    const float *v_scale;
-} job;
-
-/* How keys and values are stored; constant after inlining. */
-typedef enum store { STORE_F32, STORE_F16, STORE_I8 } store;
 
 static inline __m256 load8_i8(const void *p, int64_t n) {
     __m128i v = _mm_setzero_si128();
@@ -180,41 +163,7 @@ static inline OPT_ALWAYS_INLINE void attend(store c, const job *j) {
     }
 }
 
-static int64_t n_scores(const opt_queries *s) { return s->n_keys + (s->n - 1) * s->n_more; }
-
-#define ATTEND(function, type, kind)                                                               \
-    void function(const opt_queries *s, const type *k, int64_t k_stride, const type *v,            \
-                  int64_t v_stride, int64_t d, int64_t d_v, float scale) {                         \
-        const job j = {.s = s,                                                                     \
-                       .k = (const uint8_t *)k,                                                    \
-                       .v = (const uint8_t *)v,                                                    \
-                       .k_bytes = (size_t)k_stride * sizeof *k,                                    \
-                       .v_bytes = (size_t)v_stride * sizeof *v,                                    \
-                       .d = d,                                                                     \
-                       .d_v = d_v,                                                                 \
-                       .scale = scale,                                                             \
-                       .n_scores = n_scores(s)};                                                   \
-        attend(kind, &j);                                                                          \
-    }
-
-ATTEND(optk_attend_f32__avx2, float, STORE_F32)
-ATTEND(optk_attend_f16__avx2, uint16_t, STORE_F16)
-
-void optk_attend_i8__avx2(const opt_queries *s, const opt_rows_i8 *k, const opt_rows_i8 *v,
-                          int64_t d, int64_t d_v, float scale) {
-    const job j = {.s = s,
-                   .k = (const uint8_t *)k->x,
-                   .v = (const uint8_t *)v->x,
-                   .k_bytes = (size_t)k->stride,
-                   .v_bytes = (size_t)v->stride,
-                   .d = d,
-                   .d_v = d_v,
-                   .scale = scale,
-                   .n_scores = n_scores(s),
-                   .k_scale = k->scale,
-                   .v_scale = v->scale};
-    attend(STORE_I8, &j);
-}
+ATTEND_ROWS(avx2, attend)
 
 /** Largest magnitude of x [n], with all bits of an infinity or a NaN if there is one. */
 static float largest(const float *x, int64_t n) {

@@ -12,30 +12,14 @@
 #include "base/num.h"
 #include "kern/act.h"
 #include "kern/rows.h"
+#include "kern/x86/attend.h"
 #include "kern/x86/vec_avx512.h"
 
-/* Constant after inlining: how keys and values are stored, and whether d and d_v are multiples
- * of 16. */
-typedef enum store { STORE_F32, STORE_F16, STORE_I8 } store;
+/* Constant after inlining; whole: d and d_v are multiples of 16. */
 typedef struct kind {
     store store;
     bool whole;
 } kind;
-
-/* One call over keys and values, with strides in bytes. */
-typedef struct job {
-    const opt_queries *s;
-    const uint8_t *k;
-    const uint8_t *v;
-    size_t k_bytes;
-    size_t v_bytes;
-    int64_t d;
-    int64_t d_v;
-    float scale;
-    int64_t n_scores;     /* stride of the scratch */
-    const float *k_scale; /* of rows in int8 */
-    const float *v_scale;
-} job;
 
 /** The first min(n, 16) elements from i of a key or value, the others zero. */
 static inline OPT_ALWAYS_INLINE __m512 load(kind c, const uint8_t *row, int64_t i, int64_t n) {
@@ -203,41 +187,7 @@ static inline OPT_ALWAYS_INLINE void attend_any(store how, const job *j) {
     }
 }
 
-static int64_t n_scores(const opt_queries *s) { return s->n_keys + (s->n - 1) * s->n_more; }
-
-#define ATTEND(function, type, kind)                                                               \
-    void function(const opt_queries *s, const type *k, int64_t k_stride, const type *v,            \
-                  int64_t v_stride, int64_t d, int64_t d_v, float scale) {                         \
-        const job j = {.s = s,                                                                     \
-                       .k = (const uint8_t *)k,                                                    \
-                       .v = (const uint8_t *)v,                                                    \
-                       .k_bytes = (size_t)k_stride * sizeof *k,                                    \
-                       .v_bytes = (size_t)v_stride * sizeof *v,                                    \
-                       .d = d,                                                                     \
-                       .d_v = d_v,                                                                 \
-                       .scale = scale,                                                             \
-                       .n_scores = n_scores(s)};                                                   \
-        attend_any(kind, &j);                                                                      \
-    }
-
-ATTEND(optk_attend_f32__avx512, float, STORE_F32)
-ATTEND(optk_attend_f16__avx512, uint16_t, STORE_F16)
-
-void optk_attend_i8__avx512(const opt_queries *s, const opt_rows_i8 *k, const opt_rows_i8 *v,
-                            int64_t d, int64_t d_v, float scale) {
-    const job j = {.s = s,
-                   .k = (const uint8_t *)k->x,
-                   .v = (const uint8_t *)v->x,
-                   .k_bytes = (size_t)k->stride,
-                   .v_bytes = (size_t)v->stride,
-                   .d = d,
-                   .d_v = d_v,
-                   .scale = scale,
-                   .n_scores = n_scores(s),
-                   .k_scale = k->scale,
-                   .v_scale = v->scale};
-    attend_any(STORE_I8, &j);
-}
+ATTEND_ROWS(avx512, attend_any)
 
 /** Same bits as the reference: bound 0. */
 void optk_quantize_row__avx512(const float *x, int64_t n, int8_t *q, float *scale) {
