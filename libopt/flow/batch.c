@@ -471,11 +471,8 @@ static opt_status run_requests(batch *b) {
         goto done;
     }
     const int64_t parallel = b->o->n_parallel > 0 ? b->o->n_parallel : DEFAULT_PARALLEL;
-    const opt_session_options options = {
-        .compute = b->r->options.exact ? OPT_COMPUTE_EXACT : OPT_COMPUTE_FAST,
-        .cache = b->r->options.cache,
-        .n_ctx = n_ctx,
-        .n_seqs = (int)opt_min_i64(opt_min_i64(parallel, (int64_t)n), OPT_MAX_SEQS)};
+    opt_session_options options = opt_runner_session_options(b->r, n_ctx);
+    options.n_seqs = (int)opt_min_i64(opt_min_i64(parallel, (int64_t)n), OPT_MAX_SEQS);
     OPT_TRY(opt_session_new(b->ctx, b->r->opened.model, &options, &session));
     OPT_TRY(opt_runner_prefix(b->r, session, &prefix));
     const opt_batch_job job = {.session = session,

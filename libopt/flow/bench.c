@@ -141,12 +141,9 @@ static double ops_per_token(const opt_model *m, int64_t n) {
 
 static opt_status measure_batch(bench *b, opt_runner *r, double *tps, opt_bench_result *out) {
     opt_status st = OPT_OK;
-    const opt_session_options o = {.compute =
-                                       r->options.exact ? OPT_COMPUTE_EXACT : OPT_COMPUTE_FAST,
-                                   .cache = r->options.cache,
-                                   .n_ctx = b->n_gen,
-                                   .n_seqs = (int)out->n_batch,
-                                   .n_batch = OPT_MAX_SEQS};
+    opt_session_options o = opt_runner_session_options(r, b->n_gen);
+    o.n_seqs = (int)out->n_batch;
+    o.n_batch = OPT_MAX_SEQS;
     OPT_TRY(opt_session_new(b->ctx, r->opened.model, &o, &b->many));
     OPT_TRY(repeat(b, measure_many, out->n_repeats, tps, &out->batch_tps, &out->batch_tps_min,
                    &out->batch_tps_max));

@@ -3,7 +3,6 @@
 #include <math.h>
 
 #include "base/clock.h"
-
 #include "eval/divergence.h"
 #include "eval/perplexity.h"
 #include "eval/stats.h"

@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-
 #include "flow/emit.h"
 #include "flow/runner.h"
 #include "opt/quantize.h"

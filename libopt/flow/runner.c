@@ -30,6 +30,12 @@ void opt_runner_close(opt_runner *r) {
     }
 }
 
+opt_session_options opt_runner_session_options(const opt_runner *r, int64_t n_ctx) {
+    return (opt_session_options){.compute = r->options.exact ? OPT_COMPUTE_EXACT : OPT_COMPUTE_FAST,
+                                 .cache = r->options.cache,
+                                 .n_ctx = n_ctx};
+}
+
 opt_status opt_runner_session(opt_runner *r, int64_t n_ctx, opt_session **out) {
     opt_status st = OPT_OK;
     if (r->session != NULL && opt_session_n_ctx(r->session) < n_ctx) {
@@ -37,11 +43,7 @@ opt_status opt_runner_session(opt_runner *r, int64_t n_ctx, opt_session **out) {
         r->session = NULL;
     }
     if (r->session == NULL) {
-        const opt_session_options o = {
-            .compute = r->options.exact ? OPT_COMPUTE_EXACT : OPT_COMPUTE_FAST,
-            .cache = r->options.cache,
-            .n_ctx = n_ctx,
-        };
+        const opt_session_options o = opt_runner_session_options(r, n_ctx);
         OPT_TRY(opt_session_new(r->ctx, r->opened.model, &o, &r->session));
     }
     opt_session_truncate(r->session, 0);

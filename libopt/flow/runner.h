@@ -21,6 +21,9 @@ struct opt_runner {
     opt_prefix *prefix;   /* NULL until a job needs one */
 };
 
+/** How sessions of a runner compute and store keys and values, for n_ctx positions. */
+opt_session_options opt_runner_session_options(const opt_runner *r, int64_t n_ctx);
+
 /**
  * A session of at least n_ctx positions with an empty cache, made anew when the last one is
  * smaller. The runner's own n_ctx, if set, is the limit: USAGE above it.

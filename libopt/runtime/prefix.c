@@ -48,13 +48,12 @@ opt_status opt_prefix_new(opt_ctx *ctx, const opt_prefix_options *options, uint6
     OPT_TRY_PTR(p);
     p->ctx = ctx;
     p->o = *options;
+    p->o.dir_bytes = options->dir_bytes > 0 ? options->dir_bytes : default_dir_bytes;
     OPT_TRY(opt_str_printf(ctx, &text, "%d %d %016llx ", FORMAT, BLOCK, (unsigned long long)model));
     OPT_TRY(opt_session_kv_layout(session, &text));
     p->key = opt_xxh3(text.data, text.len);
     if (options->dir != NULL) {
-        OPT_TRY(opt_prefix_dir_open(ctx, options->dir,
-                                    options->dir_bytes > 0 ? options->dir_bytes : default_dir_bytes,
-                                    &p->dir));
+        OPT_TRY(opt_prefix_dir_open(ctx, options->dir, p->o.dir_bytes, &p->dir));
     }
     *out = p;
     p = NULL;
@@ -543,9 +542,8 @@ done:
 
 /** Blocks of the text that fit into the directory, none of which may push out another one. */
 static int64_t n_fitting(const opt_prefix *p, const save_job *job) {
-    const uint64_t max = p->o.dir_bytes > 0 ? p->o.dir_bytes : default_dir_bytes;
     return opt_min_i64(opt_ceil_div(job->n, BLOCK),
-                       (int64_t)opt_min_u64(max / job->bytes, INT64_MAX));
+                       (int64_t)opt_min_u64(p->o.dir_bytes / job->bytes, INT64_MAX));
 }
 
 /** The files of a text, first block first: which of them are missing. */
