@@ -98,8 +98,8 @@ typedef struct opt_act_i8 {
  * Numbers as 16-bit integers in groups of 64 that share a scale, n rows of k elements (a multiple
  * of 64), two neighbouring elements a pair: pair p of row i lies at pairs[i * row + p * step], the
  * first element in its low half, and the scale of group g at scale[i * scale_row + g * scale_step].
- * One of row and step is 1. Magnitudes are at most OPT_I16_MAX, so that a group's dot product fits
- * 32 bits.
+ * One of row and step is 1. The Euclidean norm of a group's integers is below 2^15.5, so that a dot
+ * product of two groups fits 32 bits (Cauchy-Schwarz).
  */
 typedef struct opt_i16 {
     const int32_t *pairs;
@@ -118,7 +118,7 @@ typedef struct opt_bf16 {
 #define OPT_BF16_GROUP 32
 
 #define OPT_I16_GROUP 64
-#define OPT_I16_MAX 5792
+#define OPT_I16_MAX 32767
 
 struct optk_scalar; /* kern/scalar.h */
 struct optk_parts;  /* kern/parts.h */
@@ -195,16 +195,16 @@ typedef void opt_kern_gemm_sub_f64_fn(const double *a, int64_t a_row, int64_t a_
  * y[r, c] = sum_i a[r, i] b[c, i] over k elements: dot products of groups are exact in integers,
  * converted to float and added in increasing order with one fused multiply-add each, whose factor
  * is the rounded product of both scales. So every instruction set gives the same bits. With both
- * sides from quantize_i16 the error of a product is about 3e-5 of the product of its groups'
- * largest magnitudes.
+ * sides from quantize_i16 the error of a product is about 1e-5 of the product of its groups'
+ * norms.
  */
 typedef void opt_kern_gemm_i16_fn(const opt_i16 *a, const opt_i16 *b, float *y, int64_t ldy,
                                   int64_t n_rows, int64_t n_cols, int64_t k);
 /**
  * One row x [n] to pairs [n_padded / 2] (step 1) and scale [n_padded / 64]; n_padded is a multiple
- * of 64 >= n, the tail is zero. Scale = max|x| / OPT_I16_MAX, an element = nearest even of x *
- * (OPT_I16_MAX / max|x|). A group below 2^-100 counts as zero; one with a NaN or an infinity gets a
- * NaN scale.
+ * of 64 >= n, the tail is zero. Scale: about the smallest with which no element exceeds OPT_I16_MAX
+ * and the norm of the group 46330; an element = nearest even of x / scale. A group below 2^-100
+ * counts as zero; one with a NaN or an infinity gets a NaN scale.
  */
 typedef void opt_kern_quantize_i16_fn(const float *x, int64_t n, int64_t n_padded, int32_t *pairs,
                                       float *scale);
