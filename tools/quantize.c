@@ -38,7 +38,7 @@ static const cli_option options[] = {
      offsetof(settings, save_measurements), NULL, 0, 0},
     {"measurements", 0, CLI_TEXT, "FILE", "use it for another target",
      offsetof(settings, measurements), NULL, 0, 0},
-    {"method", 'm', CLI_TEXT, "NAME", "rtn, gptq, gptaq, hqq (default rtn, a target: gptq)",
+    {"method", 'm', CLI_TEXT, "NAME", "rtn, gptq, gptaq, hqq (default rtn, a target: gptaq)",
      offsetof(settings, method), NULL, 0, 0},
     {"transform", 't', CLI_LIST, "LIST", "rewrites of the weights before that; awq, ...",
      offsetof(settings, transforms), NULL, 0, 0},

@@ -34,8 +34,10 @@ typedef struct opt_quantize_options {
     const char *format;       /**< format of linear weights, such as "q4_0"; NULL: "q8_0" */
     const char *const *rules; /**< "PATTERN:key=value", later rules win */
     size_t n_rules;
-    unsigned width_policy;         /**< OPT_WIDTH_* bits; 0: refuse with the list of tensors */
-    const char *method;            /**< how codes are chosen, such as "gptq"; NULL: "rtn" */
+    unsigned width_policy; /**< OPT_WIDTH_* bits; 0: refuse with the list of tensors */
+    const char *method; /**< how codes are chosen, such as "gptq"; NULL: "rtn", or the best there is
+                           for a target or preset with calibration text: "gptaq" (with one_pass,
+                           transforms or block_steps: "gptq") */
     const char *const *transforms; /**< "NAME[:KEY=VALUE]...", or several joined by commas */
     size_t n_transforms;
     const char *const *calib; /**< calibration text: plain files, or .jsonl with "text" members */

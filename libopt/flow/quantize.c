@@ -600,13 +600,19 @@ bool opt_quantize_method(int i, const char **name, const char **help, bool *need
     return false;
 }
 
+/** The best that there is, for whoever sets a target or names a mixture. */
+static const opt_quant_method *best_method(const opt_quantize_options *o) {
+    const bool by_matrix = !o->one_pass && o->n_transforms == 0 && o->block_steps == 0;
+    return by_matrix ? &opt_quant_gptaq : &opt_quant_gptq; /* as opt_calibration_plan_steps says */
+}
+
 /** Looks at the method and at what it is given. */
 static opt_status read_calibration(job *j) {
     opt_status st = OPT_OK;
     const opt_quantize_options *o = j->options;
     j->method = opt_quant_methods[0];
     if (o->method == NULL && (opt_budget_wanted(o) || j->preset != NULL) && o->n_calib > 0) {
-        j->method = &opt_quant_gptq; /* the best there is: whoever sets a target asks for that */
+        j->method = best_method(o);
     }
     if (o->method != NULL) {
         OPT_TRY(check_method(j->ctx, "--method", o->method));

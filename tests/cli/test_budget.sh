@@ -39,8 +39,10 @@ for threads in 1 3 7; do
     check "$threads threads: the same file" cmp -s b0.gguf t.gguf
 done
 expect 0 q -o t.gguf --target-bytes 260000 --measurements m.json -q --force -j 1
-expect 0 q -o a.gguf --target-bytes 260000 --measurements m.json -m gptaq -q
-check "gptaq uses measurements of gptq, to other codes" test "$(cmp -s a.gguf t.gguf; echo $?)" -eq 1
+expect 0 q -o a.gguf --target-bytes 260000 --measurements m.json -m gptq -q
+check "gptq uses the measurements of gptaq, to other codes" test "$(cmp -s a.gguf t.gguf; echo $?)" -eq 1
+expect 0 q -o o.gguf --target-bytes 260000 --measurements m.json --one-pass -q
+check "in one pass the default is gptq" grep -q '"lathe.quantize.method": "gptq"' <(infer-run inspect o.gguf --json)
 check "kept measurements: the same file" cmp -s b0.gguf t.gguf
 # Half of the tensors are known, the others are measured again; and a format more than there was.
 expect 0 q -o t.gguf --target-bytes 300000 --formats q4_0,q8_0,f32,bf16 --save-measurements half.json -q --force

@@ -12,7 +12,7 @@ format_of() { grep -A6 "\"name\": \"$2\"" "$1" | sed -n 's/^ *"format": "\(.*\)"
 # Sizes. Widths of 64 and 172 leave nothing below 7 bits to choose: said, not silent.
 expect 0 text -o tiny.gguf --preset tiny --save-measurements m.json --json=tiny.json
 check "a size out of reach is said" grep -q 'tiny: its size cannot be reached' err
-check "it is calibrated" grep -q '"method": "gptq"' tiny.json
+check "it is calibrated" grep -q '"method": "gptaq"' tiny.json
 expect 0 text -o high.gguf --preset high --measurements m.json --json=high.json -q
 check "the same smallest file" cmp -s <(tail -c 100000 tiny.gguf) <(tail -c 100000 high.gguf)
 expect 0 text -o part.gguf --preset high --set 'ffn_down:format=int8_g64' --measurements m.json --json=r.json -q
@@ -40,7 +40,7 @@ check "q3_k becomes q4_0" test "$(format_of r.json blk.2.attn_k.weight)" = q4_0
 expect 0 q -o plain.gguf --preset q4_k_m --json=plain.json -q
 check "rounded to nearest without text" grep -q '"method": "rtn"' plain.json
 expect 0 text -o calibrated.gguf --preset q4_k_m --json=calibrated.json -q
-check "solved with text" grep -q '"method": "gptq"' calibrated.json
+check "solved with text" grep -q '"method": "gptaq"' calibrated.json
 check "in the same formats" test "$(number plain.json bits_per_weight)" = "$(number calibrated.json bits_per_weight)"
 check "the file says so" test "$(infer-run inspect calibrated.gguf | grep -c 'lathe.quantize.format *q4_k_m')" = 1
 
