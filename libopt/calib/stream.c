@@ -130,6 +130,19 @@ static opt_status copy_rows(opt_ctx *ctx, float *to, const float *from, int64_t 
     return opt_parallel_for(ctx, opt_ceil_div(n, COPY_ELEMS), copy_tile, &job);
 }
 
+opt_status opt_stream_copy(opt_stream *s, opt_stream *from) {
+    opt_status st = OPT_OK;
+    const int64_t n = s->corpus->n_ctx * s->width;
+    for (int64_t w = 0; w < s->corpus->n_windows; w++) {
+        float *rows = NULL;
+        OPT_TRY(load_window(from, w, &rows));
+        OPT_TRY(copy_rows(s->ctx, s->spill == NULL ? s->rows + w * n : s->rows, rows, n));
+        OPT_TRY(store_window(s, w));
+    }
+done:
+    return st;
+}
+
 typedef struct store_job {
     opt_ctx *ctx;
     float *rows; /* [n_ctx, width] of the window */

@@ -23,6 +23,9 @@ OPT_MUST_USE opt_status opt_stream_new(opt_ctx *ctx, const opt_model *model,
                                        opt_stream **out);
 void opt_stream_free(opt_stream *s);
 
+/** Activations of another stream of the same model and windows. Errors: IO. */
+OPT_MUST_USE opt_status opt_stream_copy(opt_stream *s, opt_stream *from);
+
 /** How the units run: OPT_COMPUTE_EXACT unless this says _I16 or _BF16, for both of which Gram
  * matrices are added up in 16-bit block integers. */
 void opt_stream_set_compute(opt_stream *s, opt_compute compute);

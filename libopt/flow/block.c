@@ -30,10 +30,12 @@ enum {
 /* One tensor of the block. Rows of `round` are in source order, those of `bytes` canonical. */
 typedef struct block_tensor {
     int64_t planned; /* index in the plan */
-    opt_signround_tensor round;
-    opt_tensor tensor; /* round.values, for the model */
-    uint8_t *bytes;    /* [n_rows, row_bytes] */
-    double *nearest;   /* [n_tiles] */
+    bool improves;
+    opt_signround_tensor round; /* if it improves */
+    float *values;              /* [n_rows, n_cols]: those of round, or its own */
+    opt_tensor tensor;          /* values, for the model */
+    uint8_t *bytes;             /* [n_rows, row_bytes] */
+    double *nearest;            /* [n_tiles] */
     int64_t n_tiles;
 } block_tensor;
 
@@ -43,8 +45,7 @@ struct opt_block {
     opt_calibration *calibration;
     opt_block_options options;
     const opt_kern *kern;
-    opt_stream *floats;    /* outputs of the float model's unit, once a stage was entered */
-    int floats_stage;      /* the next unit that it runs */
+    opt_stream *targets;   /* what the float model gives behind the stage; borrowed */
     block_tensor *tensors; /* [n] */
     int n;
     int *place; /* [plan->n] into tensors, or -1 */
@@ -53,11 +54,21 @@ struct opt_block {
 
 /* ---- what is improved ---- */
 
-bool opt_block_improves(const opt_plan_tensor *t) {
+bool opt_block_solves(const opt_plan_tensor *t) {
     return t->action == OPT_ACTION_QUANTIZE && opt_calibrates(t) &&
            t->weight->role == OPT_ROLE_LINEAR && t->weight->unit >= 0 &&
-           t->weight->unit == t->stage && opt_signround_supports(t->format) &&
-           t->n_rows == t->src_rows && t->n_cols == t->src_cols;
+           t->weight->unit == t->stage && t->n_rows == t->src_rows && t->n_cols == t->src_cols;
+}
+
+static bool improves(const opt_plan_tensor *t) {
+    return opt_block_solves(t) && opt_signround_supports(t->format);
+}
+
+/* Bytes of what is held for a tensor. */
+static uint64_t tensor_bytes(const opt_plan_tensor *t) {
+    return (uint64_t)t->n_rows * t->row_bytes +
+           (improves(t) ? opt_signround_bytes(t->format, t->n_rows, t->n_cols)
+                        : (uint64_t)t->n_rows * (uint64_t)t->n_cols * sizeof(float));
 }
 
 opt_status opt_block_new(opt_plan *plan, opt_calibration *calibration,
@@ -69,7 +80,6 @@ opt_status opt_block_new(opt_plan *plan, opt_calibration *calibration,
     b->plan = plan;
     b->calibration = calibration;
     b->options = *options;
-    b->floats_stage = -1;
     OPT_TRY_PTR(b->kern = opt_kern_get(b->ctx));
     OPT_TRY_PTR(b->place = opt_alloc_array(b->ctx, (size_t)plan->n, sizeof *b->place));
     for (int64_t i = 0; i < plan->n; i++) {
@@ -82,10 +92,18 @@ done:
     return st;
 }
 
+static void free_values(const opt_block *b, block_tensor *x) {
+    if (!x->improves) {
+        opt_free(b->ctx, x->values);
+    }
+    opt_signround_free(b->ctx, &x->round);
+    x->values = NULL;
+}
+
 static void free_tensors(opt_block *b) {
     for (int i = 0; i < b->n; i++) {
         b->place[b->tensors[i].planned] = -1;
-        opt_signround_free(b->ctx, &b->tensors[i].round);
+        free_values(b, &b->tensors[i]);
         opt_free(b->ctx, b->tensors[i].bytes);
         opt_free(b->ctx, b->tensors[i].nearest);
     }
@@ -97,7 +115,6 @@ static void free_tensors(opt_block *b) {
 void opt_block_free(opt_block *b) {
     if (b != NULL) {
         free_tensors(b);
-        opt_stream_free(b->floats);
         opt_free(b->ctx, b->place);
         opt_free(b->ctx, b);
     }
@@ -111,12 +128,12 @@ static opt_status reserve(opt_block *b, int stage) {
     opt_status st = OPT_OK;
     int n = 0;
     for (int64_t i = 0; i < b->plan->n; i++) {
-        n += b->plan->tensors[i].stage == stage && opt_block_improves(&b->plan->tensors[i]);
+        n += b->plan->tensors[i].stage == stage && opt_block_solves(&b->plan->tensors[i]);
     }
     OPT_TRY_PTR(b->tensors = opt_alloc_zero(b->ctx, (size_t)n * sizeof *b->tensors));
     for (int64_t i = 0; i < b->plan->n; i++) {
         const opt_plan_tensor *t = &b->plan->tensors[i];
-        if (t->stage != stage || !opt_block_improves(t)) {
+        if (t->stage != stage || !opt_block_solves(t)) {
             continue;
         }
         b->place[i] = b->n;
@@ -125,12 +142,19 @@ static opt_status reserve(opt_block *b, int stage) {
         x->n_tiles = opt_ceil_div(t->n_rows, t->tile_rows);
         OPT_TRY_PTR(x->bytes = opt_alloc(b->ctx, (size_t)t->n_rows * t->row_bytes));
         OPT_TRY_PTR(x->nearest = opt_alloc_zero(b->ctx, (size_t)x->n_tiles * sizeof *x->nearest));
-        OPT_TRY(opt_signround_new(b->ctx, t->format, t->n_rows, t->n_cols, &x->round));
+        x->improves = improves(t);
+        if (x->improves) {
+            OPT_TRY(opt_signround_new(b->ctx, t->format, t->n_rows, t->n_cols, &x->round));
+            x->values = x->round.values;
+        } else {
+            OPT_TRY_PTR(x->values = opt_alloc_array(b->ctx, (size_t)(t->n_rows * t->n_cols),
+                                                    sizeof *x->values));
+        }
         x->tensor = *t->weight->tensor;
         x->tensor.format = &opt_format_f32;
         x->tensor.runs = false;
         x->tensor.bytes = (size_t)(t->n_rows * t->n_cols) * sizeof(float);
-        x->tensor.data = (const uint8_t *)x->round.values;
+        x->tensor.data = (const uint8_t *)x->values;
     }
 done:
     return st;
@@ -147,6 +171,7 @@ typedef struct solve_scratch {
 
 typedef struct solve_job {
     opt_block *b;
+    int first;              /* of the tensors that are solved now */
     solve_scratch *scratch; /* [n_workers] */
     bool *bad;              /* [n] tensors that the engine shall report */
 } solve_job;
@@ -156,7 +181,7 @@ static opt_status solve_tile(void *user, int64_t tile, int worker) {
     const solve_job *job = user;
     const opt_block *b = job->b;
     const solve_scratch *s = &job->scratch[worker];
-    int i = 0;
+    int i = job->first;
     for (; tile >= b->tensors[i].n_tiles; i++) {
         tile -= b->tensors[i].n_tiles;
     }
@@ -183,40 +208,74 @@ static opt_status solve_tile(void *user, int64_t tile, int worker) {
                                  .n_cols = t->n_cols,
                                  .row_bytes = t->row_bytes,
                                  .dst = x->bytes + (size_t)row0 * t->row_bytes,
-                                 .solution = &solution};
+                                 .solution = x->improves ? &solution : NULL};
     x->nearest[tile] = NAN;
     OPT_TRY(t->method->solve(b->ctx, &quant, s->method));
     const size_t row_params = (size_t)round->n_blocks * round->params_stride;
     for (int64_t r = 0; r < n; r++) {
         const int64_t row = opt_weight_source_row(t->weight, row0 + r);
-        memcpy(round->params + (size_t)row * row_params, s->params + (size_t)r * row_params,
-               row_params);
         t->format->decode(t->format, b->kern, quant.dst + (size_t)r * t->row_bytes,
-                          round->values + row * t->n_cols, t->n_cols);
-        opt_signround_begin(round, row, s->w + r * t->n_cols, INSIDE);
+                          x->values + row * t->n_cols, t->n_cols);
+        if (x->improves) {
+            memcpy(round->params + (size_t)row * row_params, s->params + (size_t)r * row_params,
+                   row_params);
+            opt_signround_begin(round, row, s->w + r * t->n_cols, INSIDE);
+        }
     }
+    opt_calibration_keep(b->calibration, x->planned, row0, n, quant.dst); /* for the next step */
 done:
     return st;
 }
 
+/* Bytes of a worker's scratch for the tensors of a stage. */
+typedef struct scratch_sizes {
+    size_t w, params, method;
+} scratch_sizes;
+
+static scratch_sizes sizes_of(const opt_plan *plan, int stage) {
+    scratch_sizes s = {0};
+    for (int64_t i = 0; i < plan->n; i++) {
+        const opt_plan_tensor *t = &plan->tensors[i];
+        if (t->stage != stage || !opt_block_solves(t)) {
+            continue;
+        }
+        const int64_t rows = opt_min_i64(t->tile_rows, t->n_rows);
+        const size_t w = (size_t)(rows * t->n_cols) * sizeof(float);
+        const size_t params =
+            improves(t) ? (size_t)rows * opt_signround_row_params(t->format, t->n_cols) : 0;
+        const size_t method = t->method->scratch_bytes != NULL
+                                  ? t->method->scratch_bytes(t->format, rows, t->n_cols)
+                                  : 0;
+        s.w = w > s.w ? w : s.w;
+        s.params = params > s.params ? params : s.params;
+        s.method = method > s.method ? method : s.method;
+    }
+    return s;
+}
+
 static opt_status make_scratch(const opt_block *b, solve_scratch *s) {
     opt_status st = OPT_OK;
-    size_t elems = 0, params = 0, method = 0;
-    for (int i = 0; i < b->n; i++) {
-        const opt_plan_tensor *t = planned(b, i);
-        const opt_signround_tensor *round = &b->tensors[i].round;
-        const size_t rows = (size_t)opt_min_i64(t->tile_rows, t->n_rows);
-        const size_t row_params = (size_t)round->n_blocks * round->params_stride;
-        const size_t need = t->method->scratch_bytes != NULL
-                                ? t->method->scratch_bytes(t->format, (int64_t)rows, t->n_cols)
-                                : 0;
-        elems = rows * (size_t)t->n_cols > elems ? rows * (size_t)t->n_cols : elems;
-        params = rows * row_params > params ? rows * row_params : params;
-        method = need > method ? need : method;
+    const scratch_sizes sizes = sizes_of(b->plan, b->stage);
+    OPT_TRY_PTR(s->w = opt_alloc(b->ctx, sizes.w));
+    OPT_TRY_PTR(s->params = opt_alloc_zero(b->ctx, sizes.params));
+    OPT_TRY_PTR(s->method = opt_alloc(b->ctx, sizes.method));
+done:
+    return st;
+}
+
+/* Solves the tensors from job->first on that the text has reached; *next is the first of the rest.
+ */
+static opt_status solve_reached(solve_job *job, int *next) {
+    opt_status st = OPT_OK;
+    opt_block *b = job->b;
+    int64_t n_tiles = 0;
+    int i = job->first;
+    OPT_TRY(opt_calibration_reach(b->calibration, b->tensors[i].planned));
+    for (; i < b->n && !opt_calibration_pending(b->calibration, b->tensors[i].planned); i++) {
+        n_tiles += b->tensors[i].n_tiles;
     }
-    OPT_TRY_PTR(s->w = opt_alloc_array(b->ctx, elems, sizeof(float)));
-    OPT_TRY_PTR(s->params = opt_alloc_zero(b->ctx, params));
-    OPT_TRY_PTR(s->method = opt_alloc(b->ctx, method));
+    OPT_TRY(opt_parallel_for(b->ctx, n_tiles, solve_tile, job));
+    *next = i;
 done:
     return st;
 }
@@ -225,20 +284,19 @@ done:
 static opt_status solve_all(opt_block *b, bool *good) {
     opt_status st = OPT_OK;
     const int n_workers = opt_ctx_n_threads(b->ctx);
-    int64_t n_tiles = 0;
     solve_job job = {.b = b};
     OPT_TRY_PTR(job.scratch = opt_alloc_zero(b->ctx, (size_t)n_workers * sizeof *job.scratch));
     OPT_TRY_PTR(job.bad = opt_alloc_zero(b->ctx, (size_t)b->n * sizeof *job.bad));
     for (int i = 0; i < n_workers; i++) {
         OPT_TRY(make_scratch(b, &job.scratch[i]));
     }
-    for (int i = 0; i < b->n; i++) {
-        n_tiles += b->tensors[i].n_tiles;
-    }
-    OPT_TRY(opt_parallel_for(b->ctx, n_tiles, solve_tile, &job));
     *good = true;
-    for (int i = 0; i < b->n; i++) {
-        *good = *good && !job.bad[i];
+    for (int i = 0; i < b->n && *good; job.first = i) {
+        const int first = i;
+        OPT_TRY(solve_reached(&job, &i));
+        for (int k = first; k < i; k++) {
+            *good = *good && !job.bad[k];
+        }
     }
 done:
     for (int i = 0; job.scratch != NULL && i < n_workers; i++) {
@@ -289,7 +347,7 @@ static opt_status improver_open(opt_block *b, improver *p) {
         const ptrdiff_t w = planned(b, i)->weight - m->weights;
         p->replaced[w] = &b->tensors[i].tensor;
         p->grads[w] = b->tensors[i].round.grads;
-        p->trains[w] = true;
+        p->trains[w] = b->tensors[i].improves;
     }
     const opt_reverse_options reverse = {.weights = p->trains};
     const opt_session_options options = {.compute = OPT_COMPUTE_I16,
@@ -347,7 +405,7 @@ static opt_status add_loss_only(void *user, int64_t row0, int64_t n_rows, const 
 static opt_status set_window(improver *p, int64_t w, const int32_t **tokens) {
     opt_status st = OPT_OK;
     OPT_TRY(opt_stream_window(opt_calibration_stream(p->b->calibration), w, &p->feed.rows));
-    OPT_TRY(opt_stream_window(p->b->floats, w, &p->target));
+    OPT_TRY(opt_stream_window(p->b->targets, w, &p->target));
     *tokens = opt_calibration_corpus(p->b->calibration)->tokens + w * p->n_ctx;
 done:
     return st;
@@ -501,31 +559,23 @@ opt_status opt_block_enter(opt_block *b, int stage) {
     bool good = false;
     free_tensors(b);
     b->stage = stage;
-    if (b->floats == NULL) {
-        OPT_TRY(opt_stream_new(b->ctx, b->plan->model, opt_calibration_corpus(b->calibration),
-                               opt_calibration_spill_dir(b->calibration), &b->floats));
-    }
     if (stage >= b->plan->model->n_units) {
         return OPT_OK;
     }
-    /* While the weights of the stage are as transforms have left them. */
-    for (; b->floats_stage <= stage; b->floats_stage++) {
-        OPT_TRY(opt_stream_advance(b->floats, b->floats_stage, NULL));
+    if (stage >= 0 && !opt_calibration_restored(b->calibration)) {
+        OPT_TRY(reserve(b, stage));
     }
-    if (stage < 0 || opt_calibration_restored(b->calibration)) {
-        return OPT_OK;
-    }
-    OPT_TRY(reserve(b, stage));
     if (b->n > 0) {
         OPT_TRY(solve_all(b, &good));
     }
-    if (good) {
+    OPT_TRY(opt_calibration_targets(b->calibration, &b->targets));
+    if (good && row_tiles(b) > 0) {
         OPT_TRY(improve(b));
-    } else {
+    } else if (!good) {
         free_tensors(b);
     }
     for (int i = 0; i < b->n; i++) { /* only the bytes are needed from here on */
-        opt_signround_free(b->ctx, &b->tensors[i].round);
+        free_values(b, &b->tensors[i]);
     }
 done:
     return st;
@@ -554,7 +604,7 @@ static opt_status session_bytes(const opt_plan *plan, int unit, int64_t n_ctx, u
     OPT_TRY_PTR(trains);
     for (int64_t i = 0; i < plan->n; i++) {
         const opt_plan_tensor *t = &plan->tensors[i];
-        trains[t->weight - plan->model->weights] = t->stage == unit && opt_block_improves(t);
+        trains[t->weight - plan->model->weights] = t->stage == unit && improves(t);
     }
     const opt_reverse_options reverse = {.weights = trains};
     const opt_session_options options = {.compute = OPT_COMPUTE_I16,
@@ -576,23 +626,21 @@ opt_status opt_block_bytes(const opt_plan *plan, const opt_calibration_options *
                            uint64_t *out) {
     opt_status st = OPT_OK;
     const opt_model *m = plan->model;
-    uint64_t most = 0, session = 0;
+    uint64_t most = 0, session = 0, solving = 0;
     for (int unit = 0; unit < m->n_units; unit++) {
         uint64_t sum = 0;
         for (int64_t i = 0; i < plan->n; i++) {
             const opt_plan_tensor *t = &plan->tensors[i];
-            if (t->stage == unit && opt_block_improves(t)) {
-                sum += opt_signround_bytes(t->format, t->n_rows, t->n_cols) +
-                       (uint64_t)t->n_rows * t->row_bytes;
-            }
+            sum += t->stage == unit && opt_block_solves(t) ? tensor_bytes(t) : 0;
         }
         if (sum > most) { /* blocks are alike: the first of the largest will do */
             most = sum;
             OPT_TRY(session_bytes(plan, unit, options->text.n_ctx, &session));
+            const scratch_sizes s = sizes_of(plan, unit);
+            solving = (uint64_t)opt_ctx_n_threads(plan->ctx) * (s.w + s.params + s.method);
         }
     }
-    *out = most + session +
-           opt_stream_bytes(m, options->text.n_windows, options->text.n_ctx, options->spills);
+    *out = most + (session > solving ? session : solving);
 done:
     return st;
 }

@@ -17,10 +17,11 @@ typedef struct opt_block_options {
 
 typedef struct opt_block opt_block;
 
-/** Whether a tensor of the plan is improved: a calibrated matrix of a block on a scalar grid. */
-bool opt_block_improves(const opt_plan_tensor *t);
+/** Whether a tensor of the plan is solved here: a calibrated matrix of a block without appended
+ * rows or columns. It is improved, too, if its format has a scalar grid of few bits. */
+bool opt_block_solves(const opt_plan_tensor *t);
 
-/** Reserves the float model's activations. The calibration is borrowed. Errors: MEMORY. */
+/** The calibration is borrowed. Errors: MEMORY. */
 OPT_MUST_USE opt_status opt_block_new(opt_plan *plan, opt_calibration *calibration,
                                       const opt_block_options *options, opt_block **out);
 void opt_block_free(opt_block *b);
@@ -30,7 +31,7 @@ void opt_block_free(opt_block *b);
 OPT_MUST_USE opt_status opt_block_enter(opt_block *b, int stage);
 /**
  * Copies rows of plan tensor i to dst, and adds to *nearest what they had as error rounded to
- * nearest (opt_quant_job); false if the tensor was not improved. A run of rows must be a tile of
+ * nearest (opt_quant_job); false if the tensor was not solved here. A run of rows must be a tile of
  * the plan. Thread-safe.
  */
 bool opt_block_take(const opt_block *b, int64_t i, int64_t row0, int64_t n_rows, uint8_t *dst,

@@ -14,7 +14,8 @@ typedef struct forecast {
     bool *wanted;     /* [n_weights] of the stage */
     opt_steps *steps; /* [n_units] */
     bool in_steps;
-    bool shifts; /* the float model runs beside */
+    bool shifts; /* the float model runs beside, and solvers want to know how it differs */
+    bool blocks; /* blocks are rounded as a whole */
     uint64_t most;
 } forecast;
 
@@ -94,6 +95,7 @@ static void matrices(forecast *f, uint64_t held, uint64_t run) {
 static opt_status steps(forecast *f, int unit, uint64_t held) {
     opt_status st = OPT_OK;
     const opt_model *m = f->plan->model;
+    uint64_t hessians = 0;
     for (int i = 0; i < f->steps[unit].n; i++) {
         const opt_step_cut *c = &f->steps[unit].cuts[i];
         uint64_t run = 0, kept = 0, scratch = 0;
@@ -102,6 +104,7 @@ static opt_status steps(forecast *f, int unit, uint64_t held) {
         bool with_factor = false;
         const int64_t width = c->ends ? 0 : read_width(f, c->last, &with_factor);
         const uint64_t cross = f->shifts ? (uint64_t)width * (uint64_t)width * sizeof(double) : 0;
+        held += hessians;
         at_once(f, held + opt_gram_bytes(width) + cross + run);
         if (width > 0) {
             opt_hessian_bytes(width, with_factor, &kept, &scratch);
@@ -113,8 +116,11 @@ static opt_status steps(forecast *f, int unit, uint64_t held) {
             const bool widened = width > m->nodes[c->last].width;
             at_once(f,
                     held + opt_gram_bytes(width) + cross * (widened ? 2 : 1) + kept + shift + more);
+            kept += shift;
         }
+        hessians = f->blocks ? kept : 0; /* until the block is done */
     }
+    at_once(f, held + hessians);
 done:
     return st;
 }
@@ -207,12 +213,14 @@ opt_status opt_calibration_bytes(const opt_plan *plan, const opt_calibration_opt
     for (int unit = 0; f.in_steps && unit < m->n_units; unit++) {
         held = opt_max_i64(held, opt_steps_width(m, &f.steps[unit]));
     }
-    rows += opt_stream_reserve_bytes(held, f.n_windows, options->text.n_ctx, options->compute,
-                                     options->spills);
     for (int64_t i = 0; f.in_steps && i < plan->n; i++) {
         f.shifts = f.shifts || opt_calibration_shifts(m, &plan->tensors[i]);
     }
-    rows *= f.shifts ? 2 : 1;
+    f.blocks = options->block_steps > 0;
+    const uint64_t reserve = opt_stream_reserve_bytes(held, f.n_windows, options->text.n_ctx,
+                                                      options->compute, options->spills);
+    const uint64_t beside = (f.blocks && f.in_steps ? 1U : 0U) + (f.blocks || f.shifts ? 1U : 0U);
+    rows += beside * (rows + reserve) + (f.blocks && f.in_steps ? 0 : reserve);
     for (int s = -1; s < 2 && s < m->n_units; s++) { /* blocks are alike */
         OPT_TRY(stage(&f, s, rows, kept));
         kept = mark(&f, s, &any);

@@ -1,5 +1,5 @@
 /* Whether blocks can run step by step: the order of the plan has to be that of the graph. */
-#include "flow/calibrate.h"
+#include "flow/block.h"
 #include "flow/transforms.h"
 
 /* The linear node that uses a weight, -1 if there is not exactly one. */
@@ -56,14 +56,27 @@ static bool order_fits(const opt_plan *plan, int unit, bool *wanted) {
     return true;
 }
 
+/* Whether everything that is calibrated in blocks is solved with them, before any of it is written.
+ */
+static bool blocks_solve_all(const opt_plan *plan) {
+    for (int64_t i = 0; i < plan->n; i++) {
+        const opt_plan_tensor *t = &plan->tensors[i];
+        if (opt_calibrates(t) && t->stage >= 0 && t->stage < plan->model->n_units &&
+            !opt_block_solves(t)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 opt_status opt_calibration_plan_steps(const opt_plan *plan, const opt_calibration_options *options,
                                       opt_steps *steps, bool *in_steps) {
     opt_status st = OPT_OK;
     const opt_model *m = plan->model;
     const int embedding = opt_model_unit_end(m, -1);
     bool *wanted = NULL;
-    *in_steps = !options->one_pass && options->transforms == NULL && options->block_steps == 0 &&
-                embedding >= 0;
+    *in_steps = !options->one_pass && options->transforms == NULL && embedding >= 0 &&
+                (options->block_steps == 0 || blocks_solve_all(plan));
     OPT_TRY_PTR(wanted = opt_alloc_zero(plan->ctx, (size_t)m->n_weights * sizeof *wanted));
     for (int unit = 0; *in_steps && unit < m->n_units; unit++) {
         *in_steps = order_fits(plan, unit, wanted) &&

@@ -34,8 +34,11 @@ struct opt_calibration {
     opt_transforms *transforms;      /* NULL: none */
     opt_steps *steps;                /* [n_units]; NULL: blocks run as a whole */
     int next_step;                   /* of the unit stream_stage */
-    opt_stream *floats;              /* the float model's text; NULL: no method uses shifts */
-    double *cross;                   /* of the step, [n, n]; NULL: no tensor of it uses a shift */
+    opt_stream *trial;  /* what steps run on where blocks are rounded as a whole, which begins from
+                           the block's inputs once more; NULL: they run on `stream` */
+    opt_stream *floats; /* the float model's text; NULL: nothing wants it */
+    int floats_stage;   /* without steps: the next unit that it runs through */
+    double *cross;      /* of the step, [n, n]; NULL: no tensor of it uses a shift */
 };
 
 static int weight_index(const opt_plan *plan, const opt_plan_tensor *t) {
@@ -107,6 +110,7 @@ opt_status opt_calibration_new(opt_plan *plan, const opt_tokenizer *tokenizer,
     c->plan = plan;
     c->transforms = options->transforms;
     c->stage = c->stream_stage = -2;
+    c->floats_stage = -1;
     OPT_REQUIRE(tokenizer != NULL, ctx, OPT_ERR_USAGE, plan->model->name,
                 "the model has no tokenizer, so it cannot read calibration text");
     c->one_pass = options->one_pass;
@@ -160,6 +164,7 @@ void opt_calibration_free(opt_calibration *c) {
         free_kept(c);
         opt_workdir_close(c->work, false);
         opt_stream_free(c->stream);
+        opt_stream_free(c->trial);
         opt_stream_free(c->floats);
         opt_free(c->ctx, c->cross);
         opt_corpus_free(c->ctx, &c->corpus);
@@ -353,18 +358,21 @@ static opt_status run_step(opt_calibration *c, bool shows) {
     opt_status st = OPT_OK;
     const opt_step_cut *cut = &c->steps[c->stream_stage].cuts[c->next_step];
     const bool collects = shows && !cut->ends;
-    for (int i = 0; i < c->plan->model->n_nodes; i++) { /* everything was solved that needs them */
-        opt_hessian_free(c->hessians[i]);
+    opt_stream *stream = c->trial != NULL ? c->trial : c->stream;
+    for (int i = 0; c->trial == NULL && i < c->plan->model->n_nodes; i++) {
+        opt_hessian_free(c->hessians[i]); /* everything was solved that needs them */
         c->hessians[i] = NULL;
     }
     if (collects && c->floats != NULL && uses_shift(c, cut->last)) {
         const size_t n = (size_t)c->plan->model->nodes[cut->last].width;
         OPT_TRY_PTR(c->cross = opt_alloc_zero(c->ctx, n * n * sizeof *c->cross));
-        OPT_TRY(opt_stream_step_pair(c->stream, c->floats, cut, c->replaced, &c->grams[cut->last],
+        OPT_TRY(opt_stream_step_pair(stream, c->floats, cut, c->replaced, &c->grams[cut->last],
                                      c->cross));
     } else {
-        OPT_TRY(
-            opt_stream_step(c->stream, cut, c->replaced, collects ? &c->grams[cut->last] : NULL));
+        if (shows || c->trial == NULL) {
+            OPT_TRY(
+                opt_stream_step(stream, cut, c->replaced, collects ? &c->grams[cut->last] : NULL));
+        }
         if (c->floats != NULL) {
             OPT_TRY(opt_stream_step(c->floats, cut, NULL, NULL));
         }
@@ -379,19 +387,44 @@ done:
     return st;
 }
 
-/* What is left of the unit that the stream is in. */
-static opt_status finish_unit(opt_calibration *c) {
+/* The steps that are left of the unit that the stream is in. */
+static opt_status finish_steps(opt_calibration *c) {
     opt_status st = OPT_OK;
-    if (c->floats != NULL && c->stream_stage < 0) {
-        OPT_TRY(opt_stream_advance(c->floats, c->stream_stage, NULL));
-    }
-    if (c->steps == NULL || !in_block(c, c->stream_stage)) {
-        return opt_stream_advance(c->stream, c->stream_stage, c->one_pass ? NULL : c->replaced);
-    }
     while (c->next_step < c->steps[c->stream_stage].n) {
         OPT_TRY(run_step(c, false));
     }
-    c->next_step = 0;
+done:
+    return st;
+}
+
+/* What is left of the unit that the stream is in. */
+static opt_status finish_unit(opt_calibration *c) {
+    opt_status st = OPT_OK;
+    const bool in_steps = c->steps != NULL && in_block(c, c->stream_stage);
+    if (c->floats != NULL && c->steps != NULL && c->stream_stage < 0) {
+        OPT_TRY(opt_stream_advance(c->floats, c->stream_stage, NULL));
+    }
+    if (in_steps) {
+        OPT_TRY(finish_steps(c));
+        c->next_step = 0;
+    }
+    if (!in_steps || c->trial != NULL) {
+        OPT_TRY(opt_stream_advance(c->stream, c->stream_stage, c->one_pass ? NULL : c->replaced));
+    }
+done:
+    return st;
+}
+
+opt_status opt_calibration_targets(opt_calibration *c, opt_stream **out) {
+    opt_status st = OPT_OK;
+    *out = c->floats;
+    if (c->steps != NULL && in_block(c, c->stage)) {
+        return finish_steps(c);
+    }
+    /* While the weights of the stage are as transforms have left them. */
+    for (; c->steps == NULL && c->floats_stage <= c->stage; c->floats_stage++) {
+        OPT_TRY(opt_stream_advance(c->floats, c->floats_stage, NULL));
+    }
 done:
     return st;
 }
@@ -504,8 +537,8 @@ static opt_status collect(opt_calibration *c, int stage) {
         c->stream_stage = stage + 1;
         return opt_stream_collect_advance(c->stream, stage, c->collected, c->grams);
     }
-    if (c->steps != NULL && in_block(c, stage)) {
-        return OPT_OK; /* step by step, as tensors are reached */
+    if (c->steps != NULL && in_block(c, stage)) { /* step by step, as tensors are reached */
+        return c->trial != NULL ? opt_stream_copy(c->trial, c->stream) : OPT_OK;
     }
     if (stage >= 0) {
         return opt_stream_collect(c->stream, stage, c->collected, c->grams);
@@ -516,6 +549,16 @@ static opt_status collect(opt_calibration *c, int stage) {
             opt_calibration_add_embedding(&c->grams[c->input_of[i]]);
         }
     }
+done:
+    return st;
+}
+
+/* Another one beside `stream`. */
+static opt_status new_stream(opt_calibration *c, int64_t held, opt_stream **out) {
+    opt_status st = OPT_OK;
+    OPT_TRY(opt_stream_new(c->ctx, c->plan->model, &c->corpus, spill_dir(c), out));
+    opt_stream_set_compute(*out, c->compute);
+    OPT_TRY(opt_stream_reserve(*out, held));
 done:
     return st;
 }
@@ -538,14 +581,17 @@ opt_status opt_calibration_begin(opt_calibration *c, const char *output, int swe
     for (int unit = 0; c->steps != NULL && unit < c->plan->model->n_units; unit++) {
         held = opt_max_i64(held, opt_steps_width(c->plan->model, &c->steps[unit]));
     }
-    OPT_TRY(opt_stream_reserve(c->stream, held));
-    if (uses_shift(c, -1)) {
-        OPT_REQUIRE(c->steps != NULL, c->ctx, OPT_ERR_UNSUPPORTED, "gptaq",
-                    "its blocks have to run matrix by matrix: that goes neither with --one-pass, "
-                    "--transform and --round-steps nor with any order of tensors");
-        OPT_TRY(opt_stream_new(c->ctx, c->plan->model, &c->corpus, spill_dir(c), &c->floats));
-        opt_stream_set_compute(c->floats, c->compute);
-        OPT_TRY(opt_stream_reserve(c->floats, held));
+    OPT_REQUIRE(c->steps != NULL || !uses_shift(c, -1), c->ctx, OPT_ERR_UNSUPPORTED, "gptaq",
+                "its blocks have to run matrix by matrix: that goes neither with --one-pass and "
+                "--transform, nor with --round-steps and appended columns, nor with any order of "
+                "tensors");
+    if (c->steps != NULL && c->block_steps > 0) {
+        OPT_TRY(new_stream(c, held, &c->trial));
+    } else {
+        OPT_TRY(opt_stream_reserve(c->stream, held));
+    }
+    if (c->block_steps > 0 || uses_shift(c, -1)) {
+        OPT_TRY(new_stream(c, held, &c->floats));
     }
     /* What transforms did to vectors, and statistics, are not among what is saved. */
     c->saves = c->transforms == NULL && !c->saves_statistics;
@@ -650,8 +696,6 @@ bool opt_calibration_restored(const opt_calibration *c) { return c->restored; }
 const opt_corpus *opt_calibration_corpus(const opt_calibration *c) { return &c->corpus; }
 
 opt_stream *opt_calibration_stream(const opt_calibration *c) { return c->stream; }
-
-const char *opt_calibration_spill_dir(const opt_calibration *c) { return spill_dir(c); }
 
 void opt_calibration_keep(opt_calibration *c, int64_t i, int64_t row0, int64_t n_rows,
                           const uint8_t *rows) {

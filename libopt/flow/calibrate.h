@@ -91,8 +91,9 @@ OPT_MUST_USE opt_status opt_calibration_reach(opt_calibration *c, int64_t i);
  * Whether blocks run in steps (calib/steps.h), so that a matrix is solved for what the solved
  * matrices before it show it; otherwise a block runs as a whole, once with float weights for all
  * its Gram matrices and once as it was solved: with --one-pass, with transforms (which want all
- * matrices of a block at once), where blocks are rounded as a whole, and where the order of tensors
- * or the graph does not allow it. steps [n_units] are valid where *in_steps. Errors: MEMORY.
+ * matrices of a block at once), where blocks are rounded as a whole but columns are appended to
+ * some of their matrices, and where the order of tensors or the graph does not allow it. steps
+ * [n_units] are valid where *in_steps. Errors: MEMORY.
  */
 OPT_MUST_USE opt_status opt_calibration_plan_steps(const opt_plan *plan,
                                                    const opt_calibration_options *options,
@@ -109,8 +110,9 @@ bool opt_calibration_restored(const opt_calibration *c);
 /** The text, and the activations before the stage that was entered. */
 const opt_corpus *opt_calibration_corpus(const opt_calibration *c);
 opt_stream *opt_calibration_stream(const opt_calibration *c);
-/** Where activations are spilled to; NULL: nowhere. */
-const char *opt_calibration_spill_dir(const opt_calibration *c);
+/** Where blocks are rounded as a whole: what the float model gives behind the stage that was
+ * entered; comes behind its last opt_calibration_reach. The stream stays the calibration's. */
+OPT_MUST_USE opt_status opt_calibration_targets(opt_calibration *c, opt_stream **out);
 
 /** Whether later stages must see a tensor as it was written and not as the source has it. */
 bool opt_calibration_keeps(const opt_plan_tensor *t);

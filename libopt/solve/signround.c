@@ -16,6 +16,10 @@ static size_t params_stride(const opt_format *f) {
     return (f->grid->params_bytes + 15) & ~(size_t)15;
 }
 
+size_t opt_signround_row_params(const opt_format *f, int64_t n_cols) {
+    return (size_t)opt_ceil_div(n_cols, f->block_elems) * params_stride(f);
+}
+
 /* Bytes of the arrays in the order of the struct; the plan has checked that rows fit in memory. */
 static void array_bytes(const opt_format *f, int64_t n_rows, int64_t n_cols, size_t bytes[9]) {
     const size_t elems = (size_t)n_rows * (size_t)n_cols;

@@ -49,6 +49,8 @@ OPT_MUST_USE opt_status opt_signround_new(opt_ctx *ctx, const opt_format *f, int
 void opt_signround_free(opt_ctx *ctx, opt_signround_tensor *t);
 /** Bytes of opt_signround_new. */
 uint64_t opt_signround_bytes(const opt_format *f, int64_t n_rows, int64_t n_cols);
+/** Bytes of the params of a row. */
+size_t opt_signround_row_params(const opt_format *f, int64_t n_cols);
 
 /**
  * Begins with a row's solution, whose params and values are in place; w [n_cols] are the float

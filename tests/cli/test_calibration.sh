@@ -84,7 +84,7 @@ expect 0 quantize stories260K -o j.gguf -m gptq -f q4_0 --samples 8 --ctx 64 --c
 
 # Whole blocks by gradient steps: the same bytes at any number of threads, nearer to the float model, and never
 # accepted where the error of a block's outputs grows.
-for variant in "rtn q4_0" "gptq int4_g64" "gptq int3_g32_zp"; do
+for variant in "rtn q4_0" "gptq int4_g64" "gptq int3_g32_zp" "gptaq int3_g64"; do
     method=${variant% *} format=${variant#* }
     for threads in 1 2 7; do
         expect 0 q -o $threads.gguf -m "$method" -f "$format" --round-steps 5 --round-batch 3 -j $threads -q --force
@@ -153,7 +153,18 @@ done
 kld() { json_check - result.kld.mean <"$1"; }
 check "gptaq: nearer to the float model on held-out text ($(kld gptaq.json), gptq $(kld gptq.json))" \
     awk "BEGIN {exit !($(kld gptaq.json) < 0.9 * $(kld gptq.json))}"
-for other in --one-pass "--round-steps 5" "--transform awq"; do
+for limit in 1G 16M; do
+    predicted=$(many -n -o x.gguf --round-steps 2 --max-memory $limit)
+    seen=$(many -o gb$limit.gguf --round-steps 2 --max-memory $limit)
+    check "gptaq, whole blocks: memory under $limit: $predicted predicted, $seen seen" awk "BEGIN {exit !($predicted > 0.9 * $seen && $predicted < 1.1 * $seen)}"
+done
+check "gptaq, whole blocks: a limit changes no byte" cmp -s gb1G.gguf gb16M.gguf
+expect 0 quantize stories260K -o g.gguf -m gptaq -f int3_g64 --round-steps 60 --calib fit.txt --samples 64 --ctx 128 --force -q
+infer-run compare stories260K g.gguf --text held.txt --ctx 128 --windows 16 --json -q >both.json
+check "gptaq, whole blocks: nearer still ($(kld both.json))" awk "BEGIN {exit !($(kld both.json) < 0.95 * $(kld gptaq.json))}"
+expect 0 q -o mixed.gguf -m gptaq -f int3_g64 --set blk.1.attn_q:format=int8_g64 --set 'blk.2.*:format=int8_g64' --round-steps 5 -v
+check "whole blocks: a matrix of many bits is not improved, its block is" test "$(grep -c 'error of its outputs' err)" -eq 4
+for other in --one-pass "--transform awq"; do
     # shellcheck disable=SC2086
     expect 7 q -o x.gguf -m gptaq -f int3_g64 $other
     check "gptaq does not go with $other" grep -q 'blocks have to run matrix by matrix' err
