@@ -25,12 +25,12 @@ static void defaults(void *user) {
 }
 
 static void notes(void) {
-    fputs("\nnative stores rows of q4_0 and q8_0 matrices 16 together, as infer-run reads\n"
-          "them fastest; the results are the same bit for bit, but other readers of GGUF\n"
-          "cannot run such a file. gguf undoes that, and copies all else as it is.\n"
-          "gguf-f32, gguf-f16 and gguf-bf16 expand all weights, those in our own formats\n"
-          "included, to plain floats that any reader of GGUF can load; norms and biases\n"
-          "stay f32.\n",
+    fputs("\nnative stores rows of q4_0, q8_0 and q2_k to q6_k matrices 16 together, as\n"
+          "infer-run reads them fastest; the results are the same bit for bit, but other\n"
+          "readers of GGUF cannot run such a file. gguf undoes that, and copies all else\n"
+          "as it is. gguf-f32, gguf-f16 and gguf-bf16 expand all weights, those in our own\n"
+          "formats included, to plain floats that any reader of GGUF can load; norms and\n"
+          "biases stay f32.\n",
           stdout);
 }
 

@@ -32,13 +32,23 @@ const uint8_t *opt_tensor_row(const opt_tensor *t, int64_t row) {
     return t->data + (size_t)row * row_bytes(t);
 }
 
-/* Names of formats whose rows can lie together. */
-static const struct {
-    const opt_format *format;
-    const char *name;
-} run_names[] = {{&opt_format_q4_0, "q4_0_r16"}, {&opt_format_q8_0, "q8_0_r16"}};
+#define RUN_SUFFIX "_r16"
 
-enum { N_RUN_NAMES = sizeof run_names / sizeof *run_names, RUN_BLOCKS = 16 };
+/* Names of all formats with rows together, those that cannot included. */
+static const char *const run_names[] = {
+#define OPT_FORMAT(name) #name RUN_SUFFIX,
+#include "tensor/formats.def"
+};
+
+enum { N_RUN_NAMES = sizeof run_names / sizeof *run_names, RUN_BYTES = 1024 };
+
+_Static_assert(RUN_BYTES >= OPT_RUN_BLOCK_BYTES, "a block of any format");
+
+/* Whether `name` is that of the format with rows together. */
+static bool is_run_name(const char *name, const opt_format *format) {
+    const size_t n = strlen(format->name);
+    return strncmp(name, format->name, n) == 0 && strcmp(name + n, RUN_SUFFIX) == 0;
+}
 
 bool opt_tensor_can_run(const opt_format *format, int64_t n_rows) {
     return opt_run_has(format->kfmt) && n_rows > 0 && n_rows % OPT_RUN_ROWS == 0;
@@ -46,18 +56,18 @@ bool opt_tensor_can_run(const opt_format *format, int64_t n_rows) {
 
 const char *opt_tensor_format_name(const opt_tensor *t) {
     for (int i = 0; t->runs && i < N_RUN_NAMES; i++) {
-        if (run_names[i].format == t->format) {
-            return run_names[i].name;
+        if (is_run_name(run_names[i], t->format)) {
+            return run_names[i];
         }
     }
     return t->format->name;
 }
 
 const opt_format *opt_tensor_format_by_name(const char *name, bool *runs) {
-    for (int i = 0; i < N_RUN_NAMES; i++) {
-        if (strcmp(run_names[i].name, name) == 0) {
+    for (int i = 0; opt_formats[i] != NULL; i++) {
+        if (opt_run_has(opt_formats[i]->kfmt) && is_run_name(name, opt_formats[i])) {
             *runs = true;
-            return run_names[i].format;
+            return opt_formats[i];
         }
     }
     *runs = false;
@@ -78,11 +88,12 @@ void opt_tensor_take_row(const opt_tensor *t, int64_t row, int64_t first, int64_
 
 /* Through a few blocks at a time in their own order. */
 static void decode_run_row(const opt_tensor *t, const opt_kern *k, int64_t row, float *dst) {
-    uint8_t blocks[RUN_BLOCKS * 64];
+    uint8_t blocks[RUN_BYTES];
     const opt_format *f = t->format;
     const int64_t n_blocks = opt_tensor_n_cols(t) / f->block_elems;
-    for (int64_t b = 0; b < n_blocks; b += RUN_BLOCKS) {
-        const int64_t n = opt_min_i64(RUN_BLOCKS, n_blocks - b);
+    const int64_t n_fit = RUN_BYTES / (int64_t)f->block_bytes;
+    for (int64_t b = 0; b < n_blocks; b += n_fit) {
+        const int64_t n = opt_min_i64(n_fit, n_blocks - b);
         opt_tensor_take_row(t, row, b, n, blocks);
         f->decode(f, k, blocks, dst + b * f->block_elems, n * f->block_elems);
     }

@@ -374,6 +374,9 @@ OWN(own_other_type, o.formats[1] = "f16")
 OWN(own_run_rows, o.formats[0] = "q4_0_r16", o.columns[0] = 64, o.row_bytes = 36)
 OWN(own_run_stored, o.formats[1] = "q4_0_r16")
 OWN(own_run_bytes, o.formats[0] = "q8_0_r16", o.columns[0] = 64, o.row_bytes = 36)
+OWN(own_run_super, o.formats[0] = "q2_k_r16", o.columns[0] = 256, o.row_bytes = 83)
+OWN(own_run_partial, o.formats[0] = "q4_k_r16", o.columns[0] = 64, o.row_bytes = 144)
+OWN(own_run_unknown, o.formats[0] = "nf4_r16")
 OWN(own_other_columns, o.columns[1] = 16)
 
 static void own_header_type(bytes *b) {
@@ -496,6 +499,10 @@ static const struct row {
      "tensor 'q' has 3 rows; with rows 16 together their number must be a multiple of that"},
     {"rows together not in i8", own_run_stored, I, "tensor 'f' is stored as f32; its format q4_0"},
     {"row bytes of rows together", own_run_bytes, I, "64 columns in format q8_0 need 68"},
+    {"row bytes of superblocks together", own_run_super, I, "256 columns in format q2_k need 84"},
+    {"rows together of half a superblock", own_run_partial, I,
+     "rows of 64 columns cannot have format q4_k"},
+    {"rows together of a format that has none", own_run_unknown, U, "has format 'nf4_r16', which"},
     {"other columns", own_other_columns, I, "has 8 columns but lathe.tensor.columns says 16"},
     {"count of formats", own_count, I, "lathe.tensor.format describes 1 tensors; the file has 0"},
     {"type of columns", own_element_type, I, "lathe.tensor.columns is not an array of u64"},

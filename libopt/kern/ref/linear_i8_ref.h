@@ -61,15 +61,18 @@ static inline float dot_row(const opt_kspec *s, read_fn *read, const void *row, 
     return sum;
 }
 
-/** The same for one row of a run; a block is a group. */
+/** The same for one row of a run. */
 static inline float dot_run(const opt_kspec *s, read_fn *read, const uint8_t *run, int row,
                             const opt_act_i8 *x, int64_t t, int64_t k) {
-    uint8_t block[64];
+    uint8_t block[OPT_RUN_BLOCK_BYTES];
+    const int64_t n_in_block = s->group / OPT_ACT_GROUP;
     float sum = 0;
     for (int64_t g = 0; g < k / OPT_ACT_GROUP; g++) {
         weights w = {0};
-        opt_run_take(s, run, row, g, 1, block);
-        read(s, block, 0, &w);
+        if (g % n_in_block == 0) {
+            opt_run_take(s, run, row, g / n_in_block, 1, block);
+        }
+        read(s, block, g % n_in_block, &w);
         sum = add_group(sum, &w, x, t, g);
     }
     return sum;

@@ -116,6 +116,11 @@ static void read_nvfp4(const opt_kspec *s, const void *row, int64_t g, weights *
     }
 }
 
+LINEAR_RUN(q2_k)
+LINEAR_RUN(q3_k)
+LINEAR_RUN(q4_k)
+LINEAR_RUN(q5_k)
+LINEAR_RUN(q6_k)
 LINEAR_I8(q2_k)
 LINEAR_I8(q3_k)
 LINEAR_I8(q4_k)

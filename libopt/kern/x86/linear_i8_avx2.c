@@ -4,6 +4,11 @@
 
 LINEAR_RUN(optk_linear_run_q8_0__avx2, CODES_Q8_0)
 LINEAR_RUN(optk_linear_run_q4_0__avx2, CODES_Q4_0)
+LINEAR_RUN(optk_linear_run_q2_k__avx2, CODES_Q2_K)
+LINEAR_RUN(optk_linear_run_q3_k__avx2, CODES_Q3_K)
+LINEAR_RUN(optk_linear_run_q4_k__avx2, CODES_Q4_K)
+LINEAR_RUN(optk_linear_run_q5_k__avx2, CODES_Q5_K)
+LINEAR_RUN(optk_linear_run_q6_k__avx2, CODES_Q6_K)
 LINEAR_I8(optk_linear_i8_q8_0__avx2, CODES_Q8_0)
 LINEAR_I8(optk_linear_i8_q4_0__avx2, CODES_Q4_0)
 LINEAR_I8(optk_linear_i8_q4_1__avx2, CODES_Q4_1)

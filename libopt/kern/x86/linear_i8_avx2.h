@@ -10,9 +10,9 @@
 #ifndef OPT_KERN_X86_LINEAR_I8_AVX2_H
 #define OPT_KERN_X86_LINEAR_I8_AVX2_H
 
-#include "kern/interleave.h"
 #include "kern/rows.h"
 #include "kern/x86/codes_avx2.h"
+#include "kern/x86/codes_run.h"
 
 #ifndef LINEAR_I8_VNNI
 #define LINEAR_I8_VNNI 0
@@ -334,19 +334,68 @@ static inline OPT_ALWAYS_INLINE void linear(codes_layout layout, const opt_kspec
 
 _Static_assert(PANEL_ROWS == OPT_RUN_ROWS, "a panel takes one run");
 
-/** Codes 4 i .. 4 i + 3 of rows 8 h .. 8 h + 7 of a run; `codes` are those of a block. */
-static inline OPT_ALWAYS_INLINE __m256i run_quad(codes_layout layout, const uint8_t *codes, int i,
-                                                 int h) {
-    const bool bytes = layout == CODES_Q8_0;
-    const uint8_t *p = codes + (size_t)(bytes ? i : i % 4) * 64 + (size_t)h * 32;
-    const __m256i v = _mm256_loadu_si256((const void *)p);
-    if (bytes) {
-        return _mm256_xor_si256(v, _mm256_set1_epi8(-128));
-    }
-    return _mm256_and_si256(i < 4 ? v : _mm256_srli_epi16(v, 4), _mm256_set1_epi8(15));
+/** `bits` bits of every byte from bit `shift`, moved to the lowest. */
+static inline OPT_ALWAYS_INLINE __m256i shifted_bits(__m256i v, int shift, int bits) {
+    return _mm256_and_si256(_mm256_srl_epi16(v, _mm_cvtsi32_si128(shift)),
+                            _mm256_set1_epi8((char)((1 << bits) - 1)));
 }
 
-/** Runs of 16 rows are panels but for their codes. */
+/** Codes of quad i of group g of rows 8 h .. 8 h + 7 of a run. */
+static inline OPT_ALWAYS_INLINE __m256i run_quad(codes_layout layout, const uint8_t *block, int g,
+                                                 int i, int h) {
+    const run_places at = run_places_of(layout);
+    const run_code c = run_code_of(layout, g, i);
+    const __m256i v = load256(block + at.codes + (ptrdiff_t)c.word * 64 + (ptrdiff_t)h * 32);
+    if (layout == CODES_Q8_0) {
+        return _mm256_xor_si256(v, _mm256_set1_epi8(-128));
+    }
+    const __m256i low = shifted_bits(v, c.shift, c.bits);
+    if (c.high_bits == 0) {
+        return low;
+    }
+    const __m256i high = load256(block + at.high + (ptrdiff_t)c.high_word * 64 + (ptrdiff_t)h * 32);
+    return _mm256_or_si256(low, _mm256_sll_epi16(shifted_bits(high, c.high_shift, c.high_bits),
+                                                 _mm_cvtsi32_si128(c.bits)));
+}
+
+/** Scales (and offsets) of the units of a block of a run, for row r: d and m [unit][16]. */
+static inline OPT_ALWAYS_INLINE void run_scales(codes_layout layout, const opt_kspec *s,
+                                                const codes_rows *c, const uint8_t *run, int r,
+                                                float (*d)[PANEL_ROWS], float (*m)[PANEL_ROWS]) {
+    uint8_t block[OPT_RUN_BLOCK_BYTES];
+    codes_super scales = {0};
+    opt_run_take(s, run, r, 0, 1, block);
+    codes_super_read(layout, block, &scales);
+    for (int u = 0; u < codes_block_units(c); u++) {
+        d[u][r] = scales.d * (float)(int8_t)(scales.scale[u / 4] >> u % 4 * 8);
+        m[u][r] = -scales.dmin * (float)(scales.min[u / 4] >> u % 4 * 8 & 255);
+    }
+}
+
+/** Unpacks one block of a run into the panel's groups from g. */
+static inline OPT_ALWAYS_INLINE void run_unpack(codes_layout layout, const opt_kspec *s,
+                                                const codes_rows *c, const uint8_t *block,
+                                                int64_t g, panel *out) {
+    for (int k = 0; k < (int)c->block_elems / 32; k++) {
+        for (int i = 0; i < 8; i++) {
+            for (int h = 0; h < 2; h++) {
+                _mm256_store_si256((void *)out->codes[8 * (g + k) + i][h * 8],
+                                   run_quad(layout, block, k, i, h));
+            }
+        }
+    }
+    if (c->super) {
+        for (int r = 0; r < OPT_RUN_ROWS; r++) {
+            run_scales(layout, s, c, block, r, out->d + g * c->units, out->m + g * c->units);
+        }
+        return;
+    }
+    for (int h = 0; h < 2; h++) {
+        _mm256_store_ps(&out->d[g][h * 8], _mm256_cvtph_ps(load128(block + (ptrdiff_t)h * 16)));
+    }
+}
+
+/** Runs of 16 rows are panels but for their codes and scales. */
 static inline OPT_ALWAYS_INLINE void linear_run(codes_layout layout, const opt_kspec *s,
                                                 const void *w, size_t row_bytes,
                                                 const opt_act_i8 *x, float *y, int64_t ldy,
@@ -358,15 +407,9 @@ static inline OPT_ALWAYS_INLINE void linear_run(codes_layout layout, const opt_k
         for (int64_t g0 = 0; g0 < j.c.n_groups; g0 += PANEL_GROUPS) {
             const int64_t n = opt_min_i64(PANEL_GROUPS, j.c.n_groups - g0);
             panel unpacked;
-            for (int64_t g = 0; g < n; g++, block += OPT_RUN_ROWS * j.c.block_bytes) {
-                for (int h = 0; h < 2; h++) {
-                    const __m128i d = _mm_loadu_si128((const void *)(block + (size_t)h * 16));
-                    _mm256_store_ps(&unpacked.d[g][h * 8], _mm256_cvtph_ps(d));
-                    for (int i = 0; i < 8; i++) {
-                        _mm256_store_si256((void *)unpacked.codes[8 * g + i][h * 8],
-                                           run_quad(layout, block + 2 * OPT_RUN_ROWS, i, h));
-                    }
-                }
+            for (int64_t g = 0; g < n; g += j.c.block_elems / 32) {
+                run_unpack(layout, s, &j.c, block, g, &unpacked);
+                block += OPT_RUN_ROWS * j.c.block_bytes;
             }
             panel_run(is_wide(layout), &j, &unpacked, r, n_rows, g0, n, n_tokens);
         }

@@ -8,23 +8,8 @@
  */
 #include <string.h>
 
-#include "kern/interleave.h"
 #include "kern/rows.h"
-#include "kern/x86/codes_avx512.h"
-
-#define PANEL_ROWS 32
-#define PANEL_GROUPS 16
-#define PANEL_UNITS (2 * PANEL_GROUPS)
-
-/* One call. */
-typedef struct job {
-    codes_rows c;
-    const uint8_t *w;
-    size_t row_bytes;
-    const opt_act_i8 *x;
-    float *y;
-    int64_t ldy;
-} job;
+#include "kern/x86/panel_avx512.h"
 
 /** Adds lanes: in every 128 bits the sums of a, b, c, d. */
 static inline __m512i add_lanes4(__m512i a, __m512i b, __m512i c, __m512i d) {
@@ -109,13 +94,6 @@ static inline __m512i row_offsets(const job *j, int64_t r, int64_t n_rows) {
     const __m512i idx = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     const __m512i last = _mm512_set1_epi32((int)opt_min_i64(15, n_rows - 1 - r));
     return _mm512_mullo_epi32(_mm512_min_epi32(idx, last), _mm512_set1_epi32((int)j->row_bytes));
-}
-
-/** sum + dot * (d * scale) (+ m * scaled_sum). */
-static inline OPT_ALWAYS_INLINE __m512 add_unit(bool has_min, __m512 sum, __m512i dot, __m512 d,
-                                                __m512 m, float scale, float scaled_sum) {
-    sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(d, _mm512_set1_ps(scale)), sum);
-    return has_min ? _mm512_fmadd_ps(m, _mm512_set1_ps(scaled_sum), sum) : sum;
 }
 
 /*
@@ -293,16 +271,6 @@ static inline OPT_ALWAYS_INLINE void rows16(codes_layout layout, const job *j, i
 }
 
 /**
- * 32 rows of up to PANEL_GROUPS groups, unpacked: byte i of codes[u][r] is element 4 u + i of row
- * r.
- */
-typedef struct panel {
-    OPT_ALIGNED(64) uint8_t codes[PANEL_GROUPS * 8][PANEL_ROWS][4];
-    OPT_ALIGNED(64) float d[PANEL_UNITS][PANEL_ROWS]; /* of units */
-    OPT_ALIGNED(64) float m[PANEL_UNITS][PANEL_ROWS];
-} panel;
-
-/**
  * Unpacks groups [g0, g0 + n) of 16 rows from r into the panel's rows from `at`. g0 is even. Asks
  * for what the next panel unpacks.
  */
@@ -347,172 +315,6 @@ static inline OPT_ALWAYS_INLINE void unpack16(codes_layout layout, const job *j,
     }
 }
 
-static inline __m512i four_bytes(const int8_t *q) {
-    return _mm512_set1_epi32((int)opt_rd_u32le(q));
-}
-
-/** Even lanes of a, then of b. */
-static inline __m512i even_lanes(__m512i a, __m512i b) {
-    const __m512i idx =
-        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    return _mm512_permutex2var_epi32(a, idx, b);
-}
-
-/** Sums of neighbouring lanes of a, then of b. */
-static inline __m512i add_neighbours(__m512i a, __m512i b) {
-    return even_lanes(_mm512_add_epi32(a, _mm512_srli_epi64(a, 32)),
-                      _mm512_add_epi32(b, _mm512_srli_epi64(b, 32)));
-}
-
-/* What every unit of the panel begins with, for one token: the integer start of its dot product,
- * or the scaled sum of its activations. */
-typedef union unit_start {
-    int32_t dot[PANEL_UNITS];
-    float scaled_sum[PANEL_UNITS];
-} unit_start;
-
-/** For n groups of one token; sum4 and scale are those of the panel's first group. */
-static inline OPT_ALWAYS_INLINE void unit_starts(bool has_min, int units, int offset, int64_t n,
-                                                 const int16_t *sum4, const float *scale,
-                                                 const float *scaled_sum, unit_start *out) {
-    if (has_min && units == 1) {
-        const __mmask16 mask = lanes16(n);
-        _mm512_storeu_ps(out->scaled_sum, _mm512_maskz_loadu_ps(mask, scaled_sum));
-        return;
-    }
-    __m512i half[2]; /* sums of 16 elements */
-    for (int i = 0; i < 2; i++) {
-        __m512i pairs[2];
-        for (int k = 0; k < 2; k++) {
-            const int64_t left = 8 * n - 32 * (2 * i + k); /* sums of 4 */
-            const __mmask32 mask = left >= 32  ? ~(__mmask32)0
-                                   : left <= 0 ? 0
-                                               : ((__mmask32)1 << left) - 1;
-            pairs[k] = _mm512_madd_epi16(_mm512_maskz_loadu_epi16(mask, sum4 + 32 * (2 * i + k)),
-                                         _mm512_set1_epi16(1));
-        }
-        half[i] = add_neighbours(pairs[0], pairs[1]);
-    }
-    const __m512i factor = _mm512_set1_epi32(-offset);
-    if (units == 1) {
-        _mm512_storeu_si512(out->dot, _mm512_mullo_epi32(add_neighbours(half[0], half[1]), factor));
-        return;
-    }
-    const __m512 scales = _mm512_maskz_loadu_ps(lanes16(n), scale);
-    const __m512i low = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-    for (int i = 0; i < 2; i++) {
-        if (has_min) {
-            const __m512i idx = _mm512_add_epi32(low, _mm512_set1_epi32(8 * i));
-            _mm512_storeu_ps(
-                out->scaled_sum + 16 * i,
-                _mm512_mul_ps(_mm512_permutexvar_ps(idx, scales), _mm512_cvtepi32_ps(half[i])));
-        } else {
-            _mm512_storeu_si512(out->dot + 16 * i, _mm512_mullo_epi32(half[i], factor));
-        }
-    }
-}
-
-/**
- * v, in a register: gcc would load it anew for every use, and loads, not products, would then take
- * the time.
- */
-static inline OPT_ALWAYS_INLINE __m512i keep(__m512i v) {
-    __asm__("" : "+v"(v));
-    return v;
-}
-
-/** Adds the panel's groups (from g0 of the row) to y [t .. t + n_t, r .. r + 32), which the first
- * groups set. */
-static inline OPT_ALWAYS_INLINE void panel_tile(bool has_min, int units, int n_t, const job *j,
-                                                const panel *w, int64_t r, int64_t n_rows,
-                                                int64_t g0, int64_t n, int64_t t) {
-    const int64_t n_padded = j->x->n_padded;
-    const __mmask16 mask0 = lanes16(n_rows - r);
-    const __mmask16 mask1 = lanes16(opt_max_i64(0, n_rows - r - 16));
-    const int8_t *q = j->x->q + t * n_padded + g0 * 32;
-    const float *scale = j->x->scale + t * (n_padded / 32) + g0;
-    const int quads = 8 / units; /* of a unit */
-    float *y = j->y + t * j->ldy + r;
-    unit_start start[6];
-    __m512 sum[6][2];
-    for (int b = 0; b < n_t; b++) {
-        unit_starts(has_min, units, j->c.offset, n, j->x->sum4 + (t + b) * (n_padded / 4) + g0 * 8,
-                    scale + b * (n_padded / 32), j->x->scaled_sum + (t + b) * (n_padded / 32) + g0,
-                    &start[b]);
-        sum[b][0] = g0 == 0 ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(mask0, y + b * j->ldy);
-        sum[b][1] =
-            g0 == 0 ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(mask1, y + b * j->ldy + 16);
-    }
-    for (int64_t u = 0; u < n * units; u++) {
-        __m512i dot[6][2];
-        for (int b = 0; b < n_t; b++) {
-            dot[b][0] = dot[b][1] =
-                has_min ? _mm512_setzero_si512() : _mm512_set1_epi32(start[b].dot[u]);
-        }
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC unroll 8 /* otherwise gcc moves all sums from register to register in every round */
-#endif
-        for (int i = 0; i < quads; i++) {
-            const __m512i w0 = keep(_mm512_load_si512(w->codes[u * quads + i][0]));
-            const __m512i w1 = keep(_mm512_load_si512(w->codes[u * quads + i][16]));
-            for (int b = 0; b < n_t; b++) {
-                const __m512i xq = four_bytes(q + b * n_padded + 4 * (u * quads + i));
-                dot[b][0] = _mm512_dpbusd_epi32(dot[b][0], w0, xq);
-                dot[b][1] = _mm512_dpbusd_epi32(dot[b][1], w1, xq);
-            }
-        }
-        for (int b = 0; b < n_t; b++) {
-            const float s = scale[b * (n_padded / 32) + u / units];
-            const float min_scale = has_min ? start[b].scaled_sum[u] : 0;
-            for (int a = 0; a < 2; a++) {
-                sum[b][a] =
-                    add_unit(has_min, sum[b][a], dot[b][a], _mm512_load_ps(&w->d[u][16 * a]),
-                             _mm512_load_ps(&w->m[u][16 * a]), s, min_scale);
-            }
-        }
-    }
-    for (int b = 0; b < n_t; b++) {
-        _mm512_mask_storeu_ps(y + b * j->ldy, mask0, sum[b][0]);
-        _mm512_mask_storeu_ps(y + b * j->ldy + 16, mask1, sum[b][1]);
-    }
-}
-
-/** All tokens over one panel. */
-static inline OPT_ALWAYS_INLINE void panel_tokens(bool has_min, int units, const job *j,
-                                                  const panel *w, int64_t r, int64_t n_rows,
-                                                  int64_t g0, int64_t n, int64_t n_tokens) {
-    int64_t t = 0;
-    while (t < n_tokens) { /* a tile of few tokens waits for its own results */
-        const int64_t left = n_tokens - t;
-        if (left >= 6 && left != 7 && left != 8) {
-            panel_tile(has_min, units, 6, j, w, r, n_rows, g0, n, t);
-            t += 6;
-        } else if (left >= 4 && left != 5) {
-            panel_tile(has_min, units, 4, j, w, r, n_rows, g0, n, t);
-            t += 4;
-        } else if (left >= 3) {
-            panel_tile(has_min, units, 3, j, w, r, n_rows, g0, n, t);
-            t += 3;
-        } else {
-            panel_tile(has_min, units, 1, j, w, r, n_rows, g0, n, t);
-            t += 1;
-        }
-    }
-}
-
-static OPT_NOINLINE void panel_run(const job *j, const panel *w, int64_t r, int64_t n_rows,
-                                   int64_t g0, int64_t n, int64_t n_tokens) {
-    if (j->c.units == 1 && j->c.has_min) {
-        panel_tokens(true, 1, j, w, r, n_rows, g0, n, n_tokens);
-    } else if (j->c.units == 1) {
-        panel_tokens(false, 1, j, w, r, n_rows, g0, n, n_tokens);
-    } else if (j->c.has_min) {
-        panel_tokens(true, 2, j, w, r, n_rows, g0, n, n_tokens);
-    } else {
-        panel_tokens(false, 2, j, w, r, n_rows, g0, n, n_tokens);
-    }
-}
-
 /** Below this many tokens, rows16 on stored blocks is faster than unpacking. */
 #define MIN_PANEL_TOKENS 3
 
@@ -535,7 +337,7 @@ static inline OPT_ALWAYS_INLINE void linear(codes_layout layout, const opt_kspec
             panel unpacked;
             unpack16(layout, &j, r, n_rows, g0, n, 0, &unpacked);
             unpack16(layout, &j, r + 16, n_rows, g0, n, 16, &unpacked);
-            panel_run(&j, &unpacked, r, n_rows, g0, n, n_tokens);
+            optk_panel_run_avx512(&j, &unpacked, r, n_rows, g0, n, n_tokens);
         }
     }
 }
@@ -546,94 +348,6 @@ static inline OPT_ALWAYS_INLINE void linear(codes_layout layout, const opt_kspec
         linear(layout, s, w, row_bytes, x, y, ldy, n_rows, n_tokens, k);                           \
     }
 
-/** Codes 4 i .. 4 i + 3 of the 16 rows of a run; `codes` are those of a block. */
-static inline OPT_ALWAYS_INLINE __m512i run_quad(codes_layout layout, const uint8_t *codes, int i) {
-    if (layout == CODES_Q8_0) {
-        return _mm512_xor_si512(_mm512_loadu_si512(codes + (size_t)i * 64), _mm512_set1_epi8(-128));
-    }
-    const __m512i v = _mm512_loadu_si512(codes + (size_t)(i % 4) * 64);
-    return _mm512_and_si512(i < 4 ? v : _mm512_srli_epi16(v, 4), _mm512_set1_epi8(15));
-}
-
-/** The scales of 16 rows. */
-static inline __m512 run_scales(const uint8_t *block) {
-    return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)block));
-}
-
-/** A run against one token, straight through memory. */
-static inline OPT_ALWAYS_INLINE void run_token(codes_layout layout, const job *j, int64_t r,
-                                               int64_t t) {
-    const size_t bytes = OPT_RUN_ROWS * (size_t)j->c.block_bytes;
-    const uint8_t *w = j->w + (size_t)r * j->row_bytes;
-    const int8_t *q = j->x->q + t * j->x->n_padded;
-    const int16_t *sum4 = j->x->sum4 + t * (j->x->n_padded / 4);
-    const float *scale = j->x->scale + t * (j->x->n_padded / 32);
-    __m512 sum = _mm512_setzero_ps();
-    for (int64_t g = 0; g < j->c.n_groups; g++, w += bytes) {
-        __m512i dot = _mm512_set1_epi32(-j->c.offset * group_sum(sum4 + 8 * g));
-        for (int i = 0; i < 8; i++) {
-            dot = _mm512_dpbusd_epi32(dot, run_quad(layout, w + 2 * OPT_RUN_ROWS, i),
-                                      four_bytes(q + 32 * g + 4 * (int64_t)i));
-        }
-        sum = add_unit(false, sum, dot, run_scales(w), sum, scale[g], 0);
-        for (size_t i = 0; t == 0 && i < bytes; i += 64) { /* a page ahead */
-            _mm_prefetch((const char *)((uintptr_t)w + 4096 + i), _MM_HINT_T0);
-        }
-    }
-    _mm512_storeu_ps(j->y + t * j->ldy + r, sum);
-}
-
-/** Unpacks groups [g0, g0 + n) of a run into the panel's rows from `at`. Asks for what the next
- * panel unpacks. */
-static inline OPT_ALWAYS_INLINE void run_unpack(codes_layout layout, const job *j, int64_t r,
-                                                int64_t g0, int64_t n, int at, panel *out) {
-    const size_t bytes = OPT_RUN_ROWS * (size_t)j->c.block_bytes;
-    const uint8_t *w = j->w + (size_t)r * j->row_bytes + (size_t)g0 * bytes;
-    for (int64_t g = 0; g < n; g++, w += bytes) {
-        for (int i = 0; i < 8; i++) {
-            _mm512_store_si512(out->codes[8 * g + i][at],
-                               run_quad(layout, w + 2 * OPT_RUN_ROWS, i));
-        }
-        _mm512_store_ps(&out->d[g][at], run_scales(w));
-        for (size_t i = 0; i < bytes; i += 64) {
-            _mm_prefetch((const char *)((uintptr_t)w + PANEL_GROUPS * bytes + i), _MM_HINT_T1);
-        }
-    }
-}
-
-static inline OPT_ALWAYS_INLINE void linear_run(codes_layout layout, const opt_kspec *s,
-                                                const void *w, size_t row_bytes,
-                                                const opt_act_i8 *x, float *y, int64_t ldy,
-                                                int64_t n_rows, int64_t n_tokens, int64_t k) {
-    const job j = {codes_rows_of(layout, s, k), w, row_bytes, x, y, ldy};
-    if (n_tokens < MIN_PANEL_TOKENS) {
-        for (int64_t r = 0; r < n_rows; r += OPT_RUN_ROWS) {
-            for (int64_t t = 0; t < n_tokens; t++) {
-                run_token(layout, &j, r, t);
-            }
-        }
-        return;
-    }
-    for (int64_t r = 0; r < n_rows; r += PANEL_ROWS) {
-        for (int64_t g0 = 0; g0 < j.c.n_groups; g0 += PANEL_GROUPS) {
-            const int64_t n = opt_min_i64(PANEL_GROUPS, j.c.n_groups - g0);
-            panel unpacked; /* without a second run, the first one stands for it */
-            run_unpack(layout, &j, r, g0, n, 0, &unpacked);
-            run_unpack(layout, &j, r + (r + OPT_RUN_ROWS < n_rows ? OPT_RUN_ROWS : 0), g0, n,
-                       OPT_RUN_ROWS, &unpacked);
-            panel_run(&j, &unpacked, r, n_rows, g0, n, n_tokens);
-        }
-    }
-}
-
-#define LINEAR_RUN(function, layout)                                                               \
-    void function(const opt_kspec *s, const void *w, size_t row_bytes, const opt_act_i8 *x,        \
-                  float *y, int64_t ldy, int64_t n_rows, int64_t n_tokens, int64_t k) {            \
-        linear_run(layout, s, w, row_bytes, x, y, ldy, n_rows, n_tokens, k);                       \
-    }
-
-LINEAR_RUN(optk_linear_run_q8_0__avx512, CODES_Q8_0)
-LINEAR_RUN(optk_linear_run_q4_0__avx512, CODES_Q4_0)
 LINEAR_I8(optk_linear_i8_q8_0__avx512, CODES_Q8_0)
 LINEAR_I8(optk_linear_i8_q4_0__avx512, CODES_Q4_0)
 LINEAR_I8(optk_linear_i8_q4_1__avx512, CODES_Q4_1)
