@@ -15,8 +15,10 @@
 #define MIN_PANEL_TOKENS 9
 /** Units of a row whose activations are prepared at once: a multiple of 32. */
 #define MAX_UNITS 512
-/** How far ahead of its use a run is asked for, in bytes. */
-#define AHEAD 8192
+/** How far ahead of its use a run is asked for, in bytes: into the second-level cache, and from
+ * there into the first. */
+#define FAR 8192
+#define NEAR 2048
 
 /* Activations of some tokens, some groups of them. Rows are longer than units so that they do not
  * all lie in the same places of the first-level cache. */
@@ -193,12 +195,14 @@ static inline OPT_ALWAYS_INLINE void run_group(codes_layout layout, int n_t, con
     }
 }
 
-/** Asks for a part of what lies AHEAD of a block: piece g of n. */
+/** Asks for a part of what lies ahead of a block: piece g of n. */
 static inline OPT_ALWAYS_INLINE void ask_ahead(const uint8_t *block, int64_t block_bytes, int g,
                                                int n) {
     const int64_t n_lines = opt_ceil_div(block_bytes * OPT_RUN_ROWS, 64);
     for (int64_t i = n_lines * g / n; i < n_lines * (g + 1) / n; i++) {
-        _mm_prefetch((const char *)((uintptr_t)block + AHEAD + (uintptr_t)i * 64), _MM_HINT_T1);
+        const uintptr_t line = (uintptr_t)block + (uintptr_t)i * 64;
+        _mm_prefetch((const char *)(line + FAR), _MM_HINT_T1);
+        _mm_prefetch((const char *)(line + NEAR), _MM_HINT_T0);
     }
 }
 
