@@ -35,7 +35,9 @@ typedef struct run_acts {
 /* One block of 16 rows. */
 typedef struct run_block {
     const uint8_t *bytes;
-    __m512 d, m; /* m: less dmin */
+    __m512 d, m; /* m: less dmin (q2_k: a 16th of it) */
+    __m512 d_less,
+        m_less; /* q2_k: what makes a sum of d times 2^23 and a number d times the number */
     /* Scales that are packed in 6 bits. In memory, as the block's codes need the registers. */
     OPT_ALIGNED(64) uint8_t scale[16][16]; /* [unit][row] */
     OPT_ALIGNED(64) uint8_t minimum[8][16];
@@ -115,6 +117,11 @@ static inline OPT_ALWAYS_INLINE void run_read_block(codes_layout layout, const u
     if (at.dmin != 0) {
         b->m = _mm512_sub_ps(_mm512_set1_ps(-0.0f), run_halves(p + at.dmin));
     }
+    if (layout == CODES_Q2_K) {
+        b->m = _mm512_mul_ps(b->m, _mm512_set1_ps(0x1p-4f));
+        b->d_less = _mm512_mul_ps(b->d, _mm512_set1_ps(-0x1p23f));
+        b->m_less = _mm512_mul_ps(b->m, _mm512_set1_ps(-0x1p23f));
+    }
     if (layout == CODES_Q4_K || layout == CODES_Q5_K) {
         run_scales_q4_k(p + at.scales, b);
     } else if (layout == CODES_Q3_K) {
@@ -130,6 +137,15 @@ static inline __m512 signed_bytes(const uint8_t *p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load128(p)));
 }
 
+/**
+ * 2^23 plus the bits `mask` of every lane: a float whose lowest bits these are. Times d and less d
+ * times 2^23 in one step it is exactly d times the bits, with fewer operations than converting.
+ */
+static inline __m512 above_2_23(__m512i v, int mask) {
+    return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(
+        v, _mm512_set1_epi32(mask), _mm512_castps_si512(_mm512_set1_ps(0x1p23f)), 0xea));
+}
+
 /** Scales (and offsets) of unit u of a block. */
 static inline OPT_ALWAYS_INLINE void run_unit(codes_layout layout, const run_block *b, int u,
                                               __m512 *d, __m512 *m) {
@@ -138,9 +154,8 @@ static inline OPT_ALWAYS_INLINE void run_unit(codes_layout layout, const run_blo
     *m = b->m;
     if (layout == CODES_Q2_K) {
         const __m512i both = _mm512_cvtepu8_epi32(load128(bytes));
-        const __m512i low = _mm512_and_si512(both, _mm512_set1_epi32(15));
-        *d = _mm512_mul_ps(b->d, _mm512_cvtepi32_ps(low));
-        *m = _mm512_mul_ps(b->m, _mm512_cvtepi32_ps(_mm512_srli_epi32(both, 4)));
+        *d = _mm512_fmadd_ps(b->d, above_2_23(both, 0x0f), b->d_less);
+        *m = _mm512_fmadd_ps(b->m, above_2_23(both, 0xf0), b->m_less);
     } else if (layout == CODES_Q3_K) {
         *d = _mm512_mul_ps(b->d, signed_bytes(b->scale[u]));
     } else if (layout == CODES_Q4_K || layout == CODES_Q5_K) {
