@@ -3,16 +3,14 @@
  * lanes. Up to 8 tokens share what is unpacked of a block while it is in registers; for many, 32
  * rows are unpacked into a panel. The bits are those of linear_i8.
  */
-#include <string.h>
-
 #include "kern/rows.h"
 #include "kern/x86/codes_run.h"
 #include "kern/x86/panel_avx512.h"
 
 /** Tokens that one pass over a run multiplies. */
 #define MAX_TOKENS 8
-/** From this many tokens a panel is faster. */
-#define MIN_PANEL_TOKENS 9
+/** From this many tokens a panel is faster; where units are half groups, earlier. */
+#define MIN_PANEL_TOKENS(units) ((units) == 1 ? 17 : 9)
 /** Units of a row whose activations are prepared at once: a multiple of 32. */
 #define MAX_UNITS 512
 /** How far ahead of its use a run is asked for, in bytes: into the second-level cache, and from
@@ -273,14 +271,15 @@ static inline OPT_ALWAYS_INLINE void run_prepare(codes_layout layout, const job 
     out->n_padded = n_padded;
     for (int64_t t = 0; t < n_t; t++) {
         const int64_t group = (t0 + t) * (n_padded / 32) + g0;
-        memcpy(out->scale[t], j->x->scale + group, (size_t)n * sizeof(float));
         for (int64_t g = 0; g < n; g += 16) {
+            const float *scale = j->x->scale + group + g;
             unit_start *to = (unit_start *)(void *)&out->start.dot[t][g * units];
+            _mm512_storeu_ps(&out->scale[t][g], _mm512_maskz_loadu_ps(lanes16(n - g), scale));
             unit_starts(j->c.has_min, units, j->c.offset, opt_min_i64(16, n - g),
-                        j->x->sum4 + (group + g) * 8, j->x->scale + group + g,
-                        j->x->scaled_sum + group + g, to);
+                        j->x->sum4 + (group + g) * 8, scale, j->x->scaled_sum + group + g, to);
         }
-        for (int64_t u = 0; !j->c.has_min && u < n * units; u += 16) {
+        const bool shifted = run_left_shift(layout, (int)(j->c.block_elems / 32) - 1) != 0;
+        for (int64_t u = 0; shifted && !j->c.has_min && u < n * units; u += 16) {
             int32_t *start = &out->start.dot[t][u];
             _mm512_storeu_si512(
                 start, _mm512_sllv_epi32(_mm512_loadu_si512(start), _mm512_load_si512(shifts)));
@@ -385,8 +384,8 @@ static inline OPT_ALWAYS_INLINE job run_job(codes_layout layout, const run_call 
                                           const opt_act_i8 *x, float *y, int64_t ldy,              \
                                           int64_t n_rows, int64_t n_tokens, int64_t k) {           \
         const run_call c = {s, w, row_bytes, x, y, ldy, n_rows, k};                                \
-        if (n_tokens >= MIN_PANEL_TOKENS) {                                                        \
-            const job j = run_job(layout, &c);                                                     \
+        const job j = run_job(layout, &c);                                                         \
+        if (n_tokens >= MIN_PANEL_TOKENS(j.c.units)) {                                             \
             run_panels(layout, &j, n_rows, n_tokens);                                              \
             return;                                                                                \
         }                                                                                          \
