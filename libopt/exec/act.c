@@ -21,9 +21,10 @@ void opt_exec_need_act(opt_session *s, int64_t width) {
 }
 
 bool opt_act_bytes(const opt_act_buffer *act, int64_t n_batch, size_t *out) {
-    size_t bytes = 0;
+    size_t bytes = 0, rest = 0;
     return opt_mul_size((size_t)n_batch, token_bytes(act), &bytes) &&
-           opt_add_size(bytes, 4 * 64, &bytes) && opt_align_size(bytes, 64, out);
+           opt_add_size(bytes, 4 * 64, &bytes) && opt_rest_bytes(act, n_batch, &rest) &&
+           opt_add_size(bytes, rest, &bytes) && opt_align_size(bytes, 64, out);
 }
 
 static void *carve(char **at, size_t bytes) {
@@ -45,12 +46,14 @@ void opt_act_bind(opt_act_buffer *act, int64_t n_batch, void *memory) {
     act->scale = carve(&at, n / ACT_GROUP * sizeof(float));
     act->sum4 = carve(&at, n / 4 * sizeof(int16_t));
     act->scaled_sum = carve(&at, n / ACT_GROUP * sizeof(float));
+    opt_rest_bind(act, n_batch, at);
 }
 
 typedef struct quantize_job {
     const opt_session *s;
     const float *x;
     int64_t width, n_padded, n_tokens;
+    int64_t unit; /* of the second plane; 0: none */
 } quantize_job;
 
 static opt_status quantize_tile(void *user, int64_t tile, int worker) {
@@ -73,8 +76,22 @@ static opt_status quantize_tile(void *user, int64_t tile, int worker) {
         job->s->kern->quantize_act(job->x + t * job->width, job->width, job->n_padded, act->q + at,
                                    act->scale + at / ACT_GROUP, act->sum4 + at / 4,
                                    act->scaled_sum + at / ACT_GROUP);
+        if (job->unit > 0) {
+            opt_rest_mark(act, t, job->x + t * job->width, job->width, job->unit);
+        }
     }
     return OPT_OK;
+}
+
+/* Second planes of what was quantized and marked. */
+static opt_status quantize_rest(opt_session *s, const quantize_job *job) {
+    opt_rest_job rest = {.s = s,
+                         .x = job->x,
+                         .width = job->width,
+                         .n_padded = job->n_padded,
+                         .n_tokens = job->n_tokens,
+                         .unit = job->unit};
+    return opt_exec_for(s, opt_ceil_div(job->n_tokens, OPT_REST_TOKENS), opt_rest_tile, &rest);
 }
 
 /* Makes input 0 of the node unless it is there. */
@@ -87,10 +104,13 @@ static opt_status quantize(opt_session *s, const opt_exec_node *x, const opt_run
                             .x = opt_exec_in(x, 0, run),
                             .width = width,
                             .n_padded = *n_padded,
-                            .n_tokens = run->n_tokens};
+                            .n_tokens = run->n_tokens,
+                            .unit = s->act.unit != NULL ? s->act.unit[x->node->in[0]] : 0};
         s->act.producer = -1;
-        const opt_status st =
-            opt_exec_for(s, opt_ceil_div(run->n_tokens, ACT_TILE), quantize_tile, &job);
+        opt_status st = opt_exec_for(s, opt_ceil_div(run->n_tokens, ACT_TILE), quantize_tile, &job);
+        if (st == OPT_OK && job.unit > 0) {
+            st = quantize_rest(s, &job);
+        }
         if (st != OPT_OK) {
             return st;
         }

@@ -158,13 +158,15 @@ typedef void opt_kern_linear_direct_fn(const opt_kspec *s, const void *w, size_t
  * unit of elements that share a scale (32, or 16 in q2_k, q3_k, q6_k and nvfp4) the dot product of
  * codes is exact in integers; the units are added in increasing order with one f32 fused
  * multiply-add each (and one for an offset per unit), so every instruction set gives the same bits.
+ * k may be less than a row has: then w begins with whole blocks of the first of k columns.
  */
 typedef void opt_kern_linear_i8_fn(const opt_kspec *s, const void *w, size_t row_bytes,
                                    const opt_act_i8 *x, float *y, int64_t ldy, int64_t n_rows,
                                    int64_t n_tokens, int64_t k);
 /**
- * The same on rows that lie 16 together (kern/interleave.h): w begins with a run, n_rows is a
- * multiple of 16. The bits are those of linear_i8 on the rows in their own order.
+ * The same on rows that lie 16 together (kern/interleave.h): w begins with a run, or inside of one
+ * with the first of k columns; the next run is 16 row_bytes behind. n_rows is a multiple of 16. The
+ * bits are those of linear_i8 on the rows in their own order.
  */
 typedef void opt_kern_linear_run_fn(const opt_kspec *s, const void *w, size_t row_bytes,
                                     const opt_act_i8 *x, float *y, int64_t ldy, int64_t n_rows,

@@ -63,6 +63,8 @@ cp out int8.json
 expect 0 infer-run generate q.gguf -p Once --max-tokens 20 --kv-type int8 --json -j 3 --lookup
 check "int8: the same text with threads and guesses" test "$(json_check out result.text)" = "$(json_check int8.json result.text)"
 expect 0 infer-run compare q.gguf q.gguf --kv-type int8 --text tinystories.txt --ctx 128 --windows 4 --max-kld 0.02
+expect 0 infer-run compare q.gguf q.gguf --reference-compute exact --text tinystories.txt --ctx 128 --windows 4 --json=x.json -q
+check "int8 activations cost little, but not nothing" awk '/"kld": / { on = 1 } on && /"mean"/ { exit !($2 > 0 && $2 < 0.002) }' x.json
 expect 0 infer-run compare q.gguf q.gguf --text tinystories.txt --ctx 128 --windows 2 --json
 check "the same type: no divergence" test "$(json_check out result.kld.mean)" = 0
 expect 2 infer-run generate q.gguf -p Once --kv-type int4

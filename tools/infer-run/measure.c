@@ -16,6 +16,9 @@ static const cli_option perplexity_options[] = {
 static const cli_option compare_options[] = {
     HEADING("Options"),
     TEXT_ROWS,
+    ROW("reference-compute", 0, CLI_CHOICE, "HOW",
+        "the same for REFERENCE (default: as MODEL); the file itself, exact, shows what fast costs",
+        reference_compute, "as-model|fast|exact", 0, 0),
     HEADING("Gates, on 100 scored tokens or more: exit 1 unless the limit holds with 95 %\n"
             "confidence"),
     ROW("max-kld", 0, CLI_REAL, "X", "mean KL divergence, nats a token", max_kld, NULL, 0, 1e30),
@@ -117,9 +120,10 @@ static opt_status run_compare(cli_job *job, void *user) {
     settings *s = user;
     opt_eval_options o;
     opt_status st = eval_options(job, s, &o);
-    const int kv_type = s->kv_type;
+    const int kv_type = s->kv_type, compute = s->compute;
     for (int i = 0; i < 2 && st == OPT_OK; i++) {
         s->kv_type = i == 0 ? 0 : kv_type; /* of the model; the reference keeps the default */
+        s->compute = i == 0 && s->reference_compute > 0 ? s->reference_compute - 1 : compute;
         st = run_open(job, s, i, 0);
     }
     if (st == OPT_OK) {
@@ -214,7 +218,8 @@ const cli_command run_compare_command = {
     .name = "compare",
     .summary = "measure how far a model's predictions are from a reference's",
     .examples = "  infer-run compare models/SmolLM2 smol.gguf --text wiki.txt --windows 20\n"
-                "  infer-run compare models/SmolLM2 smol.gguf -t wiki.txt --max-kld 0.03 --json\n",
+                "  infer-run compare models/SmolLM2 smol.gguf -t wiki.txt --max-kld 0.03 --json\n"
+                "  infer-run compare smol.gguf smol.gguf -t wiki.txt --reference-compute exact\n",
     .synopsis = "REFERENCE MODEL --text FILE [options]",
     .args_help = "  REFERENCE, MODEL        GGUF files or directories, the same vocabulary\n",
     .min_args = 2,

@@ -11,7 +11,7 @@
 /** Settings of all commands; each uses some of them. */
 typedef struct settings {
     cli_common common;
-    int compute, kv_type, bos, convention;
+    int compute, reference_compute, kv_type, bos, convention;
     int64_t n_ctx;
     const char *text_path, *prompt;
     int64_t n_windows, max_tokens, seed, top_k, repeat_window;

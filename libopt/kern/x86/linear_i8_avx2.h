@@ -402,8 +402,8 @@ static inline OPT_ALWAYS_INLINE void linear_run(codes_layout layout, const opt_k
                                                 int64_t n_rows, int64_t n_tokens, int64_t k) {
     job j = {codes_rows_of(layout, s, k), w, row_bytes, x, y, ldy, 0};
     j.offset = j.c.offset - (is_wide(layout) && !LINEAR_I8_VNNI ? 128 : 0);
-    const uint8_t *block = w;
     for (int64_t r = 0; r < n_rows; r += OPT_RUN_ROWS) {
+        const uint8_t *block = j.w + (size_t)r * row_bytes;
         for (int64_t g0 = 0; g0 < j.c.n_groups; g0 += PANEL_GROUPS) {
             const int64_t n = opt_min_i64(PANEL_GROUPS, j.c.n_groups - g0);
             panel unpacked;
