@@ -11,7 +11,7 @@
 # the second half is scored (the peer's convention). Its logits are stored in 16 bits over a range of 16 nats, which adds
 # nothing that shows. --bases DIR keeps the expansion's logits (49,152 tokens and 8 windows: 200 MB) for the next time.
 set -euo pipefail
-lathe=build peer= text= windows=8 ctx=512 threads=2 kv=auto bases=
+lathe=../build peer='' text='' windows=8 ctx=512 threads=2 kv=auto bases=''
 files=()
 here=$(dirname "$(realpath "$0")")
 while [ $# -gt 0 ]; do
