@@ -9,7 +9,7 @@ objdump -d --no-show-raw-insn "$1" | awk -v verbose=$verbose '
 # Saves that a loop may have. Tiles have none or few; rows that decode as they go put vectors together and use the stack as
 # a table, and clang saves up to half as often as it multiplies in the widest panels of 8-bit products.
 function limit(n_products) {
-    if (name ~ /^run_q/) return 4 + 0.2 * n_products # unpacked scales are kept in memory on purpose
+    if (name ~ /^run_(q|i)/) return 4 + 0.2 * n_products # unpacked scales are kept in memory on purpose
     if (object ~ /avx512/) return (name ~ /linear_i(8|nt)|panel_run/ ? 0.7 : 0.2) * n_products
     if (name ~ /attend_(f16|i8)|panel_run|linear_int|linear_direct|encode_/) return 10 + 4 * n_products
     return n_products < 6 ? 4 : 0.6 * n_products

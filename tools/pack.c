@@ -25,12 +25,12 @@ static void defaults(void *user) {
 }
 
 static void notes(void) {
-    fputs("\nnative stores rows of q4_0, q8_0 and q2_k to q6_k matrices 16 together, as\n"
-          "infer-run reads them fastest; the results are the same bit for bit, but other\n"
-          "readers of GGUF cannot run such a file. gguf undoes that, and copies all else\n"
-          "as it is. gguf-f32, gguf-f16 and gguf-bf16 expand all weights, those in our own\n"
-          "formats included, to plain floats that any reader of GGUF can load; norms and\n"
-          "biases stay f32.\n",
+    fputs("\nnative stores matrices of q4_0, q8_0, q2_k to q6_k, iq4_nl, iq4_xs and our own\n"
+          "integer groups with their rows 16 together, as infer-run reads them fastest; the\n"
+          "results are the same bit for bit, but other readers of GGUF cannot run such a\n"
+          "file. gguf undoes that, and copies all else as it is. gguf-f32, gguf-f16 and\n"
+          "gguf-bf16 expand all weights, those in our own formats included, to plain floats\n"
+          "that any reader of GGUF can load; norms and biases stay f32.\n",
           stdout);
 }
 

@@ -14,7 +14,7 @@
 /** Arrays of metadata up to this length are written out; longer ones are summarised. */
 #define MAX_ELEMENTS 8
 
-#define MAX_FORMATS 64
+#define MAX_FORMATS 128
 
 /** Tokens that run at once where nothing else is said (exec/session.h). */
 #define CACHE_BATCH 512

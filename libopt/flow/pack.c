@@ -82,7 +82,7 @@ static opt_status make_plan(opt_ctx *ctx, const layout *l, job *j) {
         const opt_format *format = output_format(l, w, from_gguf);
         OPT_TRY(opt_plan_add(j->plan, w, format, NULL, 0, 0, ""));
         if (l->runs && w->n_dims == 2 && format == w->tensor->format &&
-            opt_tensor_can_run(format, w->dims[0])) {
+            opt_tensor_can_run(format, w->dims[0], w->dims[1])) {
             opt_plan_runs(j->plan);
         }
     }

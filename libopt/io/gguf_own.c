@@ -69,6 +69,10 @@ static opt_status apply_one(opt_ctx *ctx, const opt_kv *kv, const opt_format *fo
                 "tensor '%s' has rows of %" PRId64 " bytes; %" PRIu64 " columns in format %s "
                 "need %zu",
                 t->name, stored, n_cols, format->name, row_bytes);
+    OPT_REQUIRE(!runs || n_cols % (uint64_t)format->block_elems == 0, ctx, OPT_ERR_INPUT, origin,
+                "tensor '%s' has %" PRIu64 " columns; with rows %d together their number must be a "
+                "multiple of %" PRId64,
+                t->name, n_cols, OPT_RUN_ROWS, format->block_elems);
     OPT_REQUIRE(!runs || opt_tensor_n_rows(t) % OPT_RUN_ROWS == 0, ctx, OPT_ERR_INPUT, origin,
                 "tensor '%s' has %" PRId64 " rows; with rows %d together their number must be a "
                 "multiple of that",

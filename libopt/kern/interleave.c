@@ -9,9 +9,10 @@
 typedef struct field {
     size_t at, bytes; /* in the block */
     size_t unit;      /* 1, 2 or 4; 0 ends the list */
+    bool bits;        /* units are 32 elements of one bit, which byte_bits orders */
 } field;
 
-enum { MAX_FIELDS = 5 };
+enum { MAX_FIELDS = 5 }; /* of a block */
 
 /* Fields in the order of the run. */
 typedef struct run_layout {
@@ -20,11 +21,15 @@ typedef struct run_layout {
 } run_layout;
 
 #define FIELD(block, name, unit)                                                                   \
-    { offsetof(block, name), sizeof(((block *)0)->name), unit }
+    { offsetof(block, name), sizeof(((block *)0)->name), unit, false }
 
 static const run_layout layouts[] = {
     {OPT_KFMT_Q8_0, {FIELD(optk_q8_0, d, 2), FIELD(optk_q8_0, qs, 4)}},
     {OPT_KFMT_Q4_0, {FIELD(optk_q4_0, d, 2), FIELD(optk_q4_0, qs, 4)}},
+    {OPT_KFMT_IQ4_NL, {FIELD(optk_iq4_nl, d, 2), FIELD(optk_iq4_nl, qs, 4)}},
+    {OPT_KFMT_IQ4_XS,
+     {FIELD(optk_iq4_xs, d, 2), FIELD(optk_iq4_xs, scales_h, 2), FIELD(optk_iq4_xs, scales_l, 4),
+      FIELD(optk_iq4_xs, qs, 4)}},
     {OPT_KFMT_Q2_K,
      {FIELD(optk_q2_k, d, 2), FIELD(optk_q2_k, dmin, 2), FIELD(optk_q2_k, scales, 1),
       FIELD(optk_q2_k, qs, 4)}},
@@ -42,6 +47,24 @@ static const run_layout layouts[] = {
       FIELD(optk_q6_k, ql, 4)}},
 };
 
+/* Own groups, whose size varies: to `out`. */
+static const field *int_fields(const opt_kspec *s, field out[MAX_FIELDS + 1]) {
+    const size_t head = OPTK_INT_HEAD(s->symmetric);
+    const size_t third = s->bits == 3 ? (size_t)s->group / 8 : 0;
+    const size_t codes = s->block_bytes - head - third;
+    int n = 0;
+    out[n++] = (field){0, 2, 2, false};
+    if (!s->symmetric) {
+        out[n++] = (field){2, 1, 1, false};
+    }
+    out[n++] = (field){head, codes, 4, false};
+    if (third != 0) {
+        out[n++] = (field){head + codes, third, 4, true};
+    }
+    out[n] = (field){0, 0, 0, false};
+    return out;
+}
+
 static const field *fields_of(opt_kfmt kfmt) {
     for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++) {
         if (layouts[i].kfmt == kfmt) {
@@ -51,13 +74,33 @@ static const field *fields_of(opt_kfmt kfmt) {
     return NULL;
 }
 
-bool opt_run_has(opt_kfmt kfmt) { return fields_of(kfmt) != NULL; }
+bool opt_run_has(opt_kfmt kfmt) { return kfmt == OPT_KFMT_INT || fields_of(kfmt) != NULL; }
+
+/* Bit 4 i + k of a word to bit i of its byte k, so that elements 4 i .. 4 i + 3 lie in one place of
+ * the four bytes; and back. */
+static void byte_bits(const uint8_t from[4], uint8_t to[4]) {
+    for (int k = 0; k < 4; k++) {
+        to[k] = 0;
+        for (int i = 0; i < 8; i++) {
+            to[k] |= (uint8_t)((from[i / 2] >> (i % 2 * 4 + k) & 1) << i);
+        }
+    }
+}
+static void bits_of_bytes(const uint8_t from[4], uint8_t to[4]) {
+    for (int j = 0; j < 4; j++) {
+        to[j] = 0;
+        for (int b = 0; b < 8; b++) { /* bit 8 j + b of the word: quad 2 j + b / 4 */
+            to[j] |= (uint8_t)((from[b % 4] >> (2 * j + b / 4) & 1) << b);
+        }
+    }
+}
 
 /* Units of one row, which lie side by side in its block, to or from every 16th place of a run. */
-static void put_units(const uint8_t *units, size_t n, size_t unit, uint8_t *run) {
-    for (size_t i = 0; i < n; i++) {
-        uint8_t *to = run + i * unit * OPT_RUN_ROWS;
-        switch (unit) {
+static void put_units(const field *f, const uint8_t *units, uint8_t *run) {
+    for (size_t i = 0; i < f->bytes / f->unit; i++) {
+        uint8_t *to = run + i * f->unit * OPT_RUN_ROWS;
+        switch (f->bits ? 0 : f->unit) {
+        case 0: byte_bits(units + i * 4, to); break;
         case 4: memcpy(to, units + i * 4, 4); break;
         case 2: memcpy(to, units + i * 2, 2); break;
         default: *to = units[i]; break;
@@ -65,10 +108,11 @@ static void put_units(const uint8_t *units, size_t n, size_t unit, uint8_t *run)
     }
 }
 
-static void take_units(const uint8_t *run, size_t n, size_t unit, uint8_t *units) {
-    for (size_t i = 0; i < n; i++) {
-        const uint8_t *from = run + i * unit * OPT_RUN_ROWS;
-        switch (unit) {
+static void take_units(const field *f, const uint8_t *run, uint8_t *units) {
+    for (size_t i = 0; i < f->bytes / f->unit; i++) {
+        const uint8_t *from = run + i * f->unit * OPT_RUN_ROWS;
+        switch (f->bits ? 0 : f->unit) {
+        case 0: bits_of_bytes(from, units + i * 4); break;
         case 4: memcpy(units + i * 4, from, 4); break;
         case 2: memcpy(units + i * 2, from, 2); break;
         default: units[i] = *from; break;
@@ -77,10 +121,11 @@ static void take_units(const uint8_t *run, size_t n, size_t unit, uint8_t *units
 }
 
 void opt_run_put(const opt_kspec *s, const uint8_t *blocks, int row, int64_t n, uint8_t *run) {
-    const field *fields = fields_of(s->kfmt);
+    field own[MAX_FIELDS + 1];
+    const field *fields = s->kfmt == OPT_KFMT_INT ? int_fields(s, own) : fields_of(s->kfmt);
     for (int64_t b = 0; b < n; b++, blocks += s->block_bytes) {
         for (const field *f = fields; f->unit != 0; f++) {
-            put_units(blocks + f->at, f->bytes / f->unit, f->unit, run + f->unit * (size_t)row);
+            put_units(f, blocks + f->at, run + f->unit * (size_t)row);
             run += f->bytes * OPT_RUN_ROWS;
         }
     }
@@ -88,11 +133,12 @@ void opt_run_put(const opt_kspec *s, const uint8_t *blocks, int row, int64_t n, 
 
 void opt_run_take(const opt_kspec *s, const uint8_t *run, int row, int64_t first, int64_t n,
                   uint8_t *blocks) {
-    const field *fields = fields_of(s->kfmt);
+    field own[MAX_FIELDS + 1];
+    const field *fields = s->kfmt == OPT_KFMT_INT ? int_fields(s, own) : fields_of(s->kfmt);
     run += (size_t)first * OPT_RUN_ROWS * s->block_bytes;
     for (int64_t b = 0; b < n; b++, blocks += s->block_bytes) {
         for (const field *f = fields; f->unit != 0; f++) {
-            take_units(run + f->unit * (size_t)row, f->bytes / f->unit, f->unit, blocks + f->at);
+            take_units(f, run + f->unit * (size_t)row, blocks + f->at);
             run += f->bytes * OPT_RUN_ROWS;
         }
     }

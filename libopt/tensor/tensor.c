@@ -50,8 +50,9 @@ static bool is_run_name(const char *name, const opt_format *format) {
     return strncmp(name, format->name, n) == 0 && strcmp(name + n, RUN_SUFFIX) == 0;
 }
 
-bool opt_tensor_can_run(const opt_format *format, int64_t n_rows) {
-    return opt_run_has(format->kfmt) && n_rows > 0 && n_rows % OPT_RUN_ROWS == 0;
+bool opt_tensor_can_run(const opt_format *format, int64_t n_rows, int64_t n_cols) {
+    return opt_run_has(format->kfmt) && n_rows > 0 && n_rows % OPT_RUN_ROWS == 0 &&
+           n_cols % format->block_elems == 0;
 }
 
 const char *opt_tensor_format_name(const opt_tensor *t) {

@@ -27,8 +27,8 @@ typedef struct opt_tensor {
 int64_t opt_tensor_n_cols(const opt_tensor *t);
 int64_t opt_tensor_n_rows(const opt_tensor *t);
 int64_t opt_tensor_n_elems(const opt_tensor *t);
-/** Whether a matrix of n_rows rows of `format` can have its rows 16 together. */
-bool opt_tensor_can_run(const opt_format *format, int64_t n_rows);
+/** Whether a matrix of n_rows rows of n_cols columns in `format` can have its rows 16 together. */
+bool opt_tensor_can_run(const opt_format *format, int64_t n_rows, int64_t n_cols);
 /** "q4_0", or with rows 16 together "q4_0_r16": static text. */
 const char *opt_tensor_format_name(const opt_tensor *t);
 /** The format of such a name, and whether rows lie together; NULL if there is none. */

@@ -3,9 +3,9 @@
 . "$(dirname "$0")/lib.sh"
 head -c 6000 tinystories.txt >text
 ppl() { infer-run perplexity "$1" --text text --ctx 128 --windows 4 --json -q "${@:2}" | json_check - result.perplexity; }
-for format in q4_0 q8_0 q2_k q3_k q4_k q5_k q6_k; do
+for format in q4_0 q8_0 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs int4_g64 int3_g32 int3_g64_zp int2_g64_zp; do
     case $format in
-    *_k) expect 0 quantize stories260K -o q.gguf -f "$format" --width pad,next -q --force ;; # rows of 172 become 256
+    *_k | iq4_xs | int*) expect 0 quantize stories260K -o q.gguf -f "$format" --width pad,next -q --force ;; # rows of 172 become 256
     *) expect 0 quantize stories260K -o q.gguf -f "$format" --set "role=embedding:format=$format" -q --force ;;
     esac
     expect 0 pack q.gguf -o plain.gguf --to gguf -q --force
@@ -13,7 +13,7 @@ for format in q4_0 q8_0 q2_k q3_k q4_k q5_k q6_k; do
     expect 0 infer-run inspect native.gguf --verify
     check "$format: rows lie together" grep -q "${format}_r16" out
     case $format in
-    *_k) check "$format: every matrix of that format lies so" test "$(grep -c "^$format " out)" = 0 ;;
+    *_k | iq4_xs) check "$format: every matrix of that format lies so" test "$(grep -c "^$format " out)" = 0 ;;
     *) check "$format: matrices with a number of rows that 16 does not divide stay as they were" grep -q "^$format " out ;;
     esac
     for options in "--compute fast" "--compute exact" "--compute fast -j 3"; do

@@ -376,6 +376,7 @@ OWN(own_run_stored, o.formats[1] = "q4_0_r16")
 OWN(own_run_bytes, o.formats[0] = "q8_0_r16", o.columns[0] = 64, o.row_bytes = 36)
 OWN(own_run_super, o.formats[0] = "q2_k_r16", o.columns[0] = 256, o.row_bytes = 83)
 OWN(own_run_partial, o.formats[0] = "q4_k_r16", o.columns[0] = 64, o.row_bytes = 144)
+OWN(own_run_columns, o.formats[0] = "int4_g64_r16", o.columns[0] = 72, o.row_bytes = 68)
 OWN(own_run_unknown, o.formats[0] = "nf4_r16")
 OWN(own_other_columns, o.columns[1] = 16)
 
@@ -502,6 +503,8 @@ static const struct row {
     {"row bytes of superblocks together", own_run_super, I, "256 columns in format q2_k need 84"},
     {"rows together of half a superblock", own_run_partial, I,
      "rows of 64 columns cannot have format q4_k"},
+    {"rows together of columns that are no whole blocks", own_run_columns, I,
+     "tensor 'q' has 72 columns; with rows 16 together their number must be a multiple of 64"},
     {"rows together of a format that has none", own_run_unknown, U, "has format 'nf4_r16', which"},
     {"other columns", own_other_columns, I, "has 8 columns but lathe.tensor.columns says 16"},
     {"count of formats", own_count, I, "lathe.tensor.format describes 1 tensors; the file has 0"},

@@ -99,6 +99,8 @@ static void read_mxfp4(const opt_kspec *s, const void *row, int64_t g, weights *
 
 LINEAR_RUN(q8_0)
 LINEAR_RUN(q4_0)
+LINEAR_RUN(int)
+LINEAR_RUN(iq4_nl)
 LINEAR_I8(q8_0)
 LINEAR_I8(q4_0)
 LINEAR_I8(q4_1)

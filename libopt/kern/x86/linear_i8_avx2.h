@@ -341,17 +341,20 @@ static inline OPT_ALWAYS_INLINE __m256i shifted_bits(__m256i v, int shift, int b
 }
 
 /** Codes of quad i of group g of rows 8 h .. 8 h + 7 of a run. */
-static inline OPT_ALWAYS_INLINE __m256i run_quad(codes_layout layout, const uint8_t *block, int g,
-                                                 int i, int h) {
-    const run_places at = run_places_of(layout);
-    const run_code c = run_code_of(layout, g, i);
+static inline OPT_ALWAYS_INLINE __m256i run_quad(codes_layout layout, const codes_rows *rows,
+                                                 const uint8_t *block, int g, int i, int h) {
+    const run_places at = run_places_of(layout, rows);
+    const run_code c = run_code_of(layout, (int)rows->block_elems, g, i);
     const __m256i v = load256(block + at.codes + (ptrdiff_t)c.word * 64 + (ptrdiff_t)h * 32);
     if (layout == CODES_Q8_0) {
         return _mm256_xor_si256(v, _mm256_set1_epi8(-128));
     }
+    if (layout == CODES_INT8) {
+        return v;
+    }
     const __m256i low = shifted_bits(v, c.shift, c.bits);
     if (c.high_bits == 0) {
-        return low;
+        return layout == CODES_IQ4_NL || layout == CODES_IQ4_XS ? look_up(layout, low) : low;
     }
     const __m256i high = load256(block + at.high + (ptrdiff_t)c.high_word * 64 + (ptrdiff_t)h * 32);
     return _mm256_or_si256(low, _mm256_sll_epi16(shifted_bits(high, c.high_shift, c.high_bits),
@@ -380,7 +383,7 @@ static inline OPT_ALWAYS_INLINE void run_unpack(codes_layout layout, const opt_k
         for (int i = 0; i < 8; i++) {
             for (int h = 0; h < 2; h++) {
                 _mm256_store_si256((void *)out->codes[8 * (g + k) + i][h * 8],
-                                   run_quad(layout, block, k, i, h));
+                                   run_quad(layout, c, block, k, i, h));
             }
         }
     }
@@ -391,7 +394,18 @@ static inline OPT_ALWAYS_INLINE void run_unpack(codes_layout layout, const opt_k
         return;
     }
     for (int h = 0; h < 2; h++) {
-        _mm256_store_ps(&out->d[g][h * 8], _mm256_cvtph_ps(load128(block + (ptrdiff_t)h * 16)));
+        const __m256 d = _mm256_cvtph_ps(load128(block + (ptrdiff_t)h * 16));
+        __m256 m = _mm256_setzero_ps();
+        if (c->zero_byte) { /* as codes_scales */
+            const uint8_t *zero = block + run_places_of(layout, c).scales + (ptrdiff_t)h * 8;
+            const __m256i bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)zero));
+            m = _mm256_mul_ps(d, _mm256_mul_ps(_mm256_cvtepi32_ps(bytes),
+                                               _mm256_set1_ps(codes_zero_step(layout))));
+        }
+        for (int k = 0; k < (int)c->block_elems / 32; k++) {
+            _mm256_store_ps(&out->d[g + k][h * 8], d);
+            _mm256_store_ps(&out->m[g + k][h * 8], m);
+        }
     }
 }
 

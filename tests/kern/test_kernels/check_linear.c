@@ -370,7 +370,7 @@ void check_linear_run(opt_kern_linear_run_fn *fn, const row_info *row) {
         }
         for (size_t g = 0; g < sizeof n_blocks / sizeof *n_blocks; g++) {
             for (size_t t = 0; t < sizeof n_tokens / sizeof *n_tokens; t++) {
-                if (opt_formats[f]->block_elems > 32 && g > 2 && (g + t) % 4 != 0) {
+                if (opt_formats[f]->block_elems > 32 && g > 2 && (g + t + (size_t)f) % 4 != 0) {
                     continue; /* long rows take the reference long */
                 }
                 const shape s = {.n_rows = 16 * (int64_t)(1 + (g + t) % 4),

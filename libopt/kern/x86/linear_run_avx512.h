@@ -1,0 +1,431 @@
+/**
+ * linear_run with AVX-512 VNNI: 16 rows at a time, a lane each, so that nothing is added across
+ * lanes. Up to 8 tokens share what is unpacked of a block while it is in registers; for many, 32
+ * rows are unpacked into a panel. The bits are those of linear_i8.
+ */
+#ifndef OPT_KERN_X86_LINEAR_RUN_AVX512_H
+#define OPT_KERN_X86_LINEAR_RUN_AVX512_H
+
+#include "kern/rows.h"
+#include "kern/x86/codes_run.h"
+#include "kern/x86/panel_avx512.h"
+
+/** Tokens that one pass over a run multiplies. */
+#define MAX_TOKENS 8
+/** From this many tokens a panel is faster; where units are half groups, earlier. */
+#define MIN_PANEL_TOKENS(units) ((units) == 1 ? 17 : 9)
+/** Units of a row whose activations are prepared at once: a multiple of 32. */
+#define MAX_UNITS 512
+/** How far ahead of its use a run is asked for, in bytes: into the second-level cache, and from
+ * there into the first. */
+#define FAR 8192
+#define NEAR 2048
+
+/* Activations of some tokens, some groups of them. Rows are longer than units so that they do not
+ * all lie in the same places of the first-level cache. */
+typedef struct run_acts {
+    OPT_ALIGNED(64) float scale[MAX_TOKENS][MAX_UNITS + 16]; /* of groups */
+    union {
+        OPT_ALIGNED(64) int32_t dot[MAX_TOKENS][MAX_UNITS + 16];
+        OPT_ALIGNED(64) float scaled_sum[MAX_TOKENS][MAX_UNITS + 16];
+    } start;         /* what units begin with, see unit_starts; dots shifted as their codes are */
+    const int8_t *q; /* the first token's */
+    int64_t n_padded;
+} run_acts;
+
+/* One block of 16 rows. */
+typedef struct run_block {
+    const uint8_t *bytes;
+    __m512 d, m; /* m: less dmin (q2_k: a 16th of it) */
+    __m512 d_less,
+        m_less; /* q2_k: what makes a sum of d times 2^23 and a number d times the number */
+    /* Scales that are packed in 6 bits. In memory, as the block's codes need the registers. */
+    OPT_ALIGNED(64) uint8_t scale[16][16]; /* [unit][row] */
+    OPT_ALIGNED(64) uint8_t minimum[8][16];
+} run_block;
+
+/** Codes of quad i of group g of 16 rows, shifted to the left by `shift`, 0 or run_left_shift. */
+static inline OPT_ALWAYS_INLINE __m512i run_quad(codes_layout layout, const codes_rows *rows,
+                                                 const uint8_t *block, int g, int i, int shift) {
+    const run_places at = run_places_of(layout, rows);
+    const run_code c = run_code_of(layout, (int)rows->block_elems, g, i);
+    __m512i v = _mm512_loadu_si512(block + at.codes + (ptrdiff_t)c.word * 64);
+    if (layout == CODES_Q8_0) {
+        return _mm512_xor_si512(v, _mm512_set1_epi8(-128));
+    }
+    if (layout == CODES_INT8) {
+        return v;
+    }
+    if (c.shift != shift) { /* what crosses bytes is masked */
+        v = _mm512_srli_epi32(v, (unsigned)(c.shift - shift));
+    }
+    const int low = ((1 << c.bits) - 1) << shift;
+    if (c.high_bits == 0) {
+        v = _mm512_and_si512(v, _mm512_set1_epi8((char)low));
+        return layout == CODES_IQ4_NL || layout == CODES_IQ4_XS ? look_up(layout, v) : v;
+    }
+    __m512i h = _mm512_loadu_si512(block + at.high + (ptrdiff_t)c.high_word * 64);
+    const int up = c.bits + shift - c.high_shift;
+    if (up != 0) {
+        h = up > 0 ? _mm512_slli_epi32(h, (unsigned)opt_max_i64(up, 0))
+                   : _mm512_srli_epi32(h, (unsigned)opt_max_i64(-up, 0));
+    }
+    const int all = ((1 << (c.bits + c.high_bits)) - 1) << shift;
+    const __m512i both = /* where the mask is set v, otherwise h */
+        _mm512_ternarylogic_epi32(_mm512_set1_epi8((char)low), v, h, 0xca);
+    return _mm512_and_si512(both, _mm512_set1_epi8((char)all));
+}
+
+static inline __m512 run_halves(const uint8_t *p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)p));
+}
+
+/** Bits `mask` of v, then bits `high_mask` of h above them. */
+static inline __m512i join_bits(__m512i v, __m512i h, int mask, int high_mask) {
+    return _mm512_or_si512(_mm512_and_si512(v, _mm512_set1_epi8((char)mask)),
+                           _mm512_and_si512(h, _mm512_set1_epi8((char)high_mask)));
+}
+
+/** Scales and minima of 6 bits of q4_k and q5_k, 4 units at a time, as super_q4_k. */
+static inline void run_scales_q4_k(const uint8_t *packed, run_block *out) {
+    const __m512i a = _mm512_loadu_si512(packed);
+    const __m512i b = _mm512_loadu_si512(packed + 64);
+    const __m512i c = _mm512_loadu_si512(packed + 128);
+    _mm512_store_si512(out->scale[0], _mm512_and_si512(a, _mm512_set1_epi8(0x3f)));
+    _mm512_store_si512(out->scale[4], join_bits(c, _mm512_srli_epi16(a, 2), 0x0f, 0x30));
+    _mm512_store_si512(out->minimum[0], _mm512_and_si512(b, _mm512_set1_epi8(0x3f)));
+    _mm512_store_si512(out->minimum[4],
+                       join_bits(_mm512_srli_epi16(c, 4), _mm512_srli_epi16(b, 2), 0x0f, 0x30));
+}
+
+/** Scales of 6 bits of q3_k, as super_q3_k: signed bytes. */
+static inline void run_scales_q3_k(const uint8_t *packed, run_block *out) {
+    const __m512i a = _mm512_loadu_si512(packed);
+    const __m512i b = _mm512_loadu_si512(packed + 64);
+    const __m512i c = _mm512_loadu_si512(packed + 128);
+    const __m512i less = _mm512_set1_epi8(32);
+    const __m512i high[4] = {_mm512_slli_epi16(c, 4), _mm512_slli_epi16(c, 2), c,
+                             _mm512_srli_epi16(c, 2)};
+    const __m512i low[4] = {a, b, _mm512_srli_epi16(a, 4), _mm512_srli_epi16(b, 4)};
+    for (int i = 0; i < 4; i++) {
+        _mm512_store_si512(out->scale[4 * i],
+                           _mm512_sub_epi8(join_bits(low[i], high[i], 0x0f, 0x30), less));
+    }
+}
+
+/** 16 bytes as numbers. */
+static inline __m512 unsigned_bytes(const uint8_t *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(load128(p)));
+}
+static inline __m512 signed_bytes(const uint8_t *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load128(p)));
+}
+
+static inline OPT_ALWAYS_INLINE void run_read_block(codes_layout layout, const codes_rows *c,
+                                                    const uint8_t *p, run_block *b) {
+    const run_places at = run_places_of(layout, c);
+    b->bytes = p;
+    b->d = run_halves(p + at.d);
+    b->m = _mm512_setzero_ps();
+    if (at.dmin != 0) {
+        b->m = _mm512_sub_ps(_mm512_set1_ps(-0.0f), run_halves(p + at.dmin));
+    }
+    if (c->zero_byte) { /* as codes_scales */
+        b->m = _mm512_mul_ps(b->d, _mm512_mul_ps(unsigned_bytes(p + at.scales),
+                                                 _mm512_set1_ps(codes_zero_step(layout))));
+    }
+    if (layout == CODES_Q2_K) {
+        b->m = _mm512_mul_ps(b->m, _mm512_set1_ps(0x1p-4f));
+        b->d_less = _mm512_mul_ps(b->d, _mm512_set1_ps(-0x1p23f));
+        b->m_less = _mm512_mul_ps(b->m, _mm512_set1_ps(-0x1p23f));
+    }
+    if (layout == CODES_Q4_K || layout == CODES_Q5_K) {
+        run_scales_q4_k(p + at.scales, b);
+    } else if (layout == CODES_Q3_K) {
+        run_scales_q3_k(p + at.scales, b);
+    }
+}
+
+/**
+ * 2^23 plus the bits `mask` of every lane: a float whose lowest bits these are. Times d and less d
+ * times 2^23 in one step it is exactly d times the bits, with fewer operations than converting.
+ */
+static inline __m512 above_2_23(__m512i v, int mask) {
+    return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(
+        v, _mm512_set1_epi32(mask), _mm512_castps_si512(_mm512_set1_ps(0x1p23f)), 0xea));
+}
+
+/** Scales (and offsets) of unit u of a block. */
+static inline OPT_ALWAYS_INLINE void run_unit(codes_layout layout, const codes_rows *c,
+                                              const run_block *b, int u, __m512 *d, __m512 *m) {
+    const run_places at = run_places_of(layout, c);
+    const uint8_t *bytes = b->bytes + at.scales + (ptrdiff_t)u * 16;
+    *d = b->d;
+    *m = b->m;
+    if (layout == CODES_Q2_K) {
+        const __m512i both = _mm512_cvtepu8_epi32(load128(bytes));
+        *d = _mm512_fmadd_ps(b->d, above_2_23(both, 0x0f), b->d_less);
+        *m = _mm512_fmadd_ps(b->m, above_2_23(both, 0xf0), b->m_less);
+    } else if (layout == CODES_Q3_K) {
+        *d = _mm512_mul_ps(b->d, signed_bytes(b->scale[u]));
+    } else if (layout == CODES_Q4_K || layout == CODES_Q5_K) {
+        *d = _mm512_mul_ps(b->d, unsigned_bytes(b->scale[u]));
+        *m = _mm512_mul_ps(b->m, unsigned_bytes(b->minimum[u]));
+    } else if (layout == CODES_Q6_K) {
+        *d = _mm512_mul_ps(b->d, signed_bytes(bytes));
+    } else if (layout == CODES_IQ4_XS) {
+        const __m512i low = _mm512_loadu_si512(b->bytes + at.scales);
+        const __m512i high =
+            _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)(b->bytes + at.high)));
+        const __m512i scale = _mm512_or_si512(
+            _mm512_and_si512(_mm512_srli_epi32(low, 4 * (unsigned)u), _mm512_set1_epi32(15)),
+            _mm512_and_si512(_mm512_srli_epi32(_mm512_slli_epi32(high, 4), 2 * (unsigned)u),
+                             _mm512_set1_epi32(48)));
+        *d =
+            _mm512_mul_ps(b->d, _mm512_cvtepi32_ps(_mm512_sub_epi32(scale, _mm512_set1_epi32(32))));
+    }
+}
+
+/**
+ * Here the sum is in a register, and the compiler neither loads ahead nor keeps what it has loaded:
+ * it would otherwise put off additions, and keep codes that several groups share, for which there
+ * are no registers.
+ */
+static inline OPT_ALWAYS_INLINE __m512 settle(__m512 sum) {
+    __asm__ volatile("" : "+v"(sum) : : "memory");
+    return sum;
+}
+
+/** Adds group g of a block, `at` of the prepared activations, of n_t tokens. */
+static inline OPT_ALWAYS_INLINE void run_group(codes_layout layout, int n_t, const codes_rows *c,
+                                               const run_block *b, int g, const run_acts *x,
+                                               int64_t at, __m512 *sum) {
+    const int units = c->units;
+    const int shift = run_left_shift(layout, (int)c->block_elems, g);
+    const int8_t *q = x->q + 32 * at;
+    for (int u = 0; u < units; u++) {
+        const int64_t unit = at * units + u;
+        __m512i dot[MAX_TOKENS];
+        for (int t = 0; t < n_t; t++) {
+            dot[t] = c->has_min ? _mm512_setzero_si512() : _mm512_set1_epi32(x->start.dot[t][unit]);
+        }
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC unroll 8 /* otherwise gcc does not see what is constant */
+#endif
+        for (int i = u * 4; i < u * 4 + 8 / units; i++) {
+            const __m512i w = keep(run_quad(layout, c, b->bytes, g, i, shift));
+            for (int t = 0; t < n_t; t++) {
+                dot[t] = _mm512_dpbusd_epi32(dot[t], w, four_bytes(q + t * x->n_padded + 4 * i));
+            }
+        }
+        __m512 d;
+        __m512 m;
+        run_unit(layout, c, b, g * units + u, &d, &m);
+        for (int t = 0; t < n_t; t++) {
+            const __m512i v = shift == 0 ? dot[t] : _mm512_srai_epi32(dot[t], (unsigned)shift);
+            sum[t] = add_unit(c->has_min, sum[t], v, d, m, x->scale[t][at],
+                              c->has_min ? x->start.scaled_sum[t][unit] : 0);
+            sum[t] = settle(sum[t]);
+        }
+    }
+}
+
+/** Asks for a part of what lies ahead of a block: piece g of n. */
+static inline OPT_ALWAYS_INLINE void ask_ahead(const uint8_t *block, int64_t block_bytes, int g,
+                                               int n) {
+    const int64_t n_lines = opt_ceil_div(block_bytes * OPT_RUN_ROWS, 64);
+    for (int64_t i = n_lines * g / n; i < n_lines * (g + 1) / n; i++) {
+        const uintptr_t line = (uintptr_t)block + (uintptr_t)i * 64;
+        _mm_prefetch((const char *)(line + FAR), _MM_HINT_T1);
+        _mm_prefetch((const char *)(line + NEAR), _MM_HINT_T0);
+    }
+}
+
+/* Up to 8 groups of a block, each compiled by itself. */
+#define GROUP(g)                                                                                   \
+    do {                                                                                           \
+        if ((g) < n_in_block) {                                                                    \
+            run_group(layout, n_t, &c, &b, (g), x, at + (g), sum);                                 \
+            if (first) {                                                                           \
+                ask_ahead(w, c.block_bytes, (g), n_in_block);                                      \
+            }                                                                                      \
+        }                                                                                          \
+    } while (0)
+
+/** Adds groups [g0, g0 + n) of a run, which starts at w, to y [n_t, 16]. */
+static inline OPT_ALWAYS_INLINE void run_rows(codes_layout layout, int n_t, codes_rows c,
+                                              const uint8_t *w, const run_acts *x, int64_t g0,
+                                              int64_t n, bool first, float *y, int64_t ldy) {
+    const int n_in_block = (int)c.block_elems / 32;
+    __m512 sum[MAX_TOKENS];
+    for (int t = 0; t < n_t; t++) {
+        sum[t] = g0 == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(y + t * ldy);
+    }
+    w += g0 / n_in_block * c.block_bytes * OPT_RUN_ROWS;
+    for (int64_t at = 0; at < n; at += n_in_block, w += c.block_bytes * OPT_RUN_ROWS) {
+        run_block b;
+        run_read_block(layout, &c, w, &b);
+        GROUP(0);
+        GROUP(1);
+        GROUP(2);
+        GROUP(3);
+        GROUP(4);
+        GROUP(5);
+        GROUP(6);
+        GROUP(7);
+    }
+    for (int t = 0; t < n_t; t++) {
+        _mm512_storeu_ps(y + t * ldy, sum[t]);
+    }
+}
+
+/** Prepares groups [g0, g0 + n) of n_t tokens from t0. */
+static inline OPT_ALWAYS_INLINE void run_prepare(codes_layout layout, const job *j, int64_t t0,
+                                                 int64_t n_t, int64_t g0, int64_t n,
+                                                 run_acts *out) {
+    const int units = j->c.units;
+    const int64_t n_padded = j->x->n_padded;
+    const int n_elems = (int)j->c.block_elems;
+    OPT_ALIGNED(64) int32_t shifts[16];
+    for (int u = 0; u < 16; u++) {
+        shifts[u] = run_left_shift(layout, n_elems, u / units % (n_elems / 32));
+    }
+    out->q = j->x->q + t0 * n_padded + 32 * g0;
+    out->n_padded = n_padded;
+    for (int64_t t = 0; t < n_t; t++) {
+        const int64_t group = (t0 + t) * (n_padded / 32) + g0;
+        for (int64_t g = 0; g < n; g += 16) {
+            const float *scale = j->x->scale + group + g;
+            unit_start *to = (unit_start *)(void *)&out->start.dot[t][g * units];
+            _mm512_storeu_ps(&out->scale[t][g], _mm512_maskz_loadu_ps(lanes16(n - g), scale));
+            unit_starts(j->c.has_min, units, j->c.offset, opt_min_i64(16, n - g),
+                        j->x->sum4 + (group + g) * 8, scale, j->x->scaled_sum + group + g, to);
+        }
+        const bool shifted = run_left_shift(layout, n_elems, n_elems / 32 - 1) != 0;
+        for (int64_t u = 0; shifted && !j->c.has_min && u < n * units; u += 16) {
+            int32_t *start = &out->start.dot[t][u];
+            _mm512_storeu_si512(
+                start, _mm512_sllv_epi32(_mm512_loadu_si512(start), _mm512_load_si512(shifts)));
+        }
+    }
+}
+
+/** All rows with n_t tokens from t0. */
+static inline OPT_ALWAYS_INLINE void run_tokens(codes_layout layout, int n_t, const job *j,
+                                                int64_t n_rows, int64_t t0) {
+    const int64_t step = MAX_UNITS / j->c.units;
+    for (int64_t g0 = 0; g0 < j->c.n_groups; g0 += step) {
+        const int64_t n = opt_min_i64(step, j->c.n_groups - g0);
+        run_acts x;
+        run_prepare(layout, j, t0, n_t, g0, n, &x);
+        for (int64_t r = 0; r < n_rows; r += OPT_RUN_ROWS) {
+            run_rows(layout, n_t, j->c, j->w + (size_t)r * j->row_bytes, &x, g0, n, t0 == 0,
+                     j->y + t0 * j->ldy + r, j->ldy);
+        }
+    }
+}
+
+/** Unpacks groups [g0, g0 + n) of a run into the panel's rows from `at`. Asks for what the next
+ * panel unpacks. */
+static inline OPT_ALWAYS_INLINE void run_unpack(codes_layout layout, const job *j, int64_t r,
+                                                int64_t g0, int64_t n, int at, panel *out) {
+    const int n_in_block = (int)j->c.block_elems / 32;
+    const int units = j->c.units;
+    const int64_t bytes = j->c.block_bytes * OPT_RUN_ROWS;
+    const uint8_t *w = j->w + (size_t)r * j->row_bytes + g0 / n_in_block * bytes;
+    for (int64_t g = 0; g < n; g += n_in_block, w += bytes) {
+        run_block b;
+        run_read_block(layout, &j->c, w, &b);
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC unroll 8
+#endif
+        for (int k = 0; k < n_in_block; k++) {
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC unroll 8
+#endif
+            for (int i = 0; i < 8; i++) {
+                _mm512_store_si512(out->codes[8 * (g + k) + i][at],
+                                   run_quad(layout, &j->c, w, k, i, 0));
+            }
+            for (int u = 0; u < units; u++) {
+                __m512 d;
+                __m512 m;
+                run_unit(layout, &j->c, &b, k * units + u, &d, &m);
+                _mm512_store_ps(&out->d[(g + k) * units + u][at], d);
+                _mm512_store_ps(&out->m[(g + k) * units + u][at], m);
+            }
+        }
+        for (int64_t i = 0; i < bytes; i += 64) {
+            const int64_t next = PANEL_GROUPS / n_in_block * bytes;
+            _mm_prefetch((const char *)((uintptr_t)w + (uintptr_t)(next + i)), _MM_HINT_T1);
+        }
+    }
+}
+
+static inline OPT_ALWAYS_INLINE void run_panels(codes_layout layout, const job *j, int64_t n_rows,
+                                                int64_t n_tokens) {
+    for (int64_t r = 0; r < n_rows; r += PANEL_ROWS) {
+        for (int64_t g0 = 0; g0 < j->c.n_groups; g0 += PANEL_GROUPS) {
+            const int64_t n = opt_min_i64(PANEL_GROUPS, j->c.n_groups - g0);
+            panel unpacked; /* without a second run, the first one stands for it */
+            run_unpack(layout, j, r, g0, n, 0, &unpacked);
+            run_unpack(layout, j, r + (r + OPT_RUN_ROWS < n_rows ? OPT_RUN_ROWS : 0), g0, n,
+                       OPT_RUN_ROWS, &unpacked);
+            optk_panel_run_avx512(j, &unpacked, r, n_rows, g0, n, n_tokens);
+        }
+    }
+}
+
+/* What linear_run is called with. */
+typedef struct run_call {
+    const opt_kspec *s;
+    const void *w;
+    size_t row_bytes;
+    const opt_act_i8 *x;
+    float *y;
+    int64_t ldy;
+    int64_t n_rows;
+    int64_t k;
+} run_call;
+
+/** `elems`: of a block, as the compiler does not know those of own groups. */
+static inline OPT_ALWAYS_INLINE job run_job(codes_layout layout, int64_t elems, const run_call *c) {
+    job j = {codes_rows_of(layout, c->s, c->k), c->w, c->row_bytes, c->x, c->y, c->ldy};
+    j.c.block_elems = elems;
+    return j;
+}
+
+/* The functions of a layout, each compiled by itself. */
+#define RUN_TOKENS(name, layout, elems, n_t)                                                       \
+    static OPT_NOINLINE void run_##name##_##n_t(const run_call *c, int64_t t) {                    \
+        const job j = run_job(layout, elems, c);                                                   \
+        run_tokens(layout, n_t, &j, c->n_rows, t);                                                 \
+    }
+
+#define RUN_ALL(name, layout, elems)                                                               \
+    RUN_TOKENS(name, layout, elems, 1)                                                             \
+    RUN_TOKENS(name, layout, elems, 2)                                                             \
+    RUN_TOKENS(name, layout, elems, 4)                                                             \
+    RUN_TOKENS(name, layout, elems, 8)                                                             \
+    static OPT_NOINLINE void run_##name(const run_call *c, int64_t n_tokens) {                     \
+        const job j = run_job(layout, elems, c);                                                   \
+        if (n_tokens >= MIN_PANEL_TOKENS(j.c.units)) {                                             \
+            run_panels(layout, &j, c->n_rows, n_tokens);                                           \
+            return;                                                                                \
+        }                                                                                          \
+        int64_t t = 0;                                                                             \
+        for (; t + 8 <= n_tokens; t += 8) {                                                        \
+            run_##name##_8(c, t);                                                                  \
+        }                                                                                          \
+        for (; t + 4 <= n_tokens; t += 4) {                                                        \
+            run_##name##_4(c, t);                                                                  \
+        }                                                                                          \
+        for (; t + 2 <= n_tokens; t += 2) {                                                        \
+            run_##name##_2(c, t);                                                                  \
+        }                                                                                          \
+        if (t < n_tokens) {                                                                        \
+            run_##name##_1(c, t);                                                                  \
+        }                                                                                          \
+    }
+
+#endif
