@@ -55,7 +55,7 @@ static bool matrix_open(matrix *m, const opt_format *f, bool runs, int64_t k, in
     assert_int_equal(opt_ctx_new(&options, &m->ctx), OPT_OK);
     const opt_kern *kern = opt_kern_get(m->ctx);
     size_t bytes = 0;
-    const bool has = runs ? kern->linear_run[f->kfmt] != NULL && opt_tensor_can_run(f, N_ROWS)
+    const bool has = runs ? kern->linear_run[f->kfmt] != NULL && opt_tensor_can_run(f, N_ROWS, k)
                           : kern->linear_i8[f->kfmt] != NULL;
     if (!has || f->encode == NULL || !opt_format_bytes(f, N_ROWS, k, &bytes)) {
         opt_ctx_free(m->ctx);
