@@ -3,7 +3,7 @@
 #
 #   bench/budget_curve.sh --lathe build --peer PEER_BIN_DIR --model HF_DIR --peer-gguf FLOAT.gguf --text FILE --calib FILE
 #                         [--calib FILE]... [--windows 40] [--samples 128] [--threads 2] [--work DIR] [--extra "BYTES..."]
-#                         [--options "..."] [--only "TYPE:EMBEDDING..."]
+#                         [--options "..."] [--only "TYPE:EMBEDDING..."] [--expand]
 #
 # --peer       folder with llama-quantize, llama-imatrix and llama-perplexity
 # --peer-gguf  the same model as a float GGUF made by the peer: the reference of both
@@ -11,20 +11,22 @@
 # --work       keeps the peer's files, reference logits and measurements for the next run (default: a folder that is removed)
 # --extra      more sizes, without a file of the peer
 # --options    for our quantize, such as "--transform awq"
+# --expand     judges the F32 expansions of both sides, which own types need: --options "--formats q5_0,int3_g64,..." --expand
 # --only       which of the peer's mixtures (default: all of "Q5_K_M:q5_0 Q4_K_M:q5_0 Q3_K_M:q5_0 IQ3_S:iq4_nl")
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 source "$here/common.sh"
 
-lathe=$here/../build peer= model= peer_gguf= text= windows=40 samples=128 threads=2 work= extra= options=
+lathe=$here/../build peer= model= peer_gguf= text= windows=40 samples=128 threads=2 work= extra= options= expand=
 mixtures="Q5_K_M:q5_0 Q4_K_M:q5_0 Q3_K_M:q5_0 IQ3_S:iq4_nl"
 calib=()
 while [ $# -gt 0 ]; do
     case $1 in
     --lathe) lathe=$2 ;; --peer) peer=$2 ;; --model) model=$2 ;; --peer-gguf) peer_gguf=$2 ;; --text) text=$2 ;;
     --calib) calib+=("$2") ;; --windows) windows=$2 ;; --samples) samples=$2 ;; --threads) threads=$2 ;; --work) work=$2 ;;
+    --expand) expand=1; shift; continue ;;
     --extra) extra=$2 ;; --options) options=$2 ;; --only) mixtures=$2 ;;
-    *) sed -n '2,16p' "$0"; exit 2 ;;
+    *) sed -n '2,17p' "$0"; exit 2 ;;
     esac
     shift 2
 done
@@ -48,7 +50,12 @@ fi
 
 # judge FILE: "mean p99 same-top-1"
 judge() {
-    quiet "$peer/llama-perplexity" -m "$1" -c 512 --chunks "$windows" -t "$threads" --kl-divergence --kl-divergence-base "$base"
+    local file=$1
+    if [ -n "$expand" ]; then
+        file=$work/expanded.gguf
+        quiet "$lathe/pack" "$1" -o "$file" --to gguf-f32 --force -q
+    fi
+    quiet "$peer/llama-perplexity" -m "$file" -c 512 --chunks "$windows" -t "$threads" --kl-divergence --kl-divergence-base "$base"
     sed -n -e 's/^.*Mean  *KLD: *\([0-9.]*\).*/mean \1/p' -e 's/^.*99\.0%  *KLD: *\([0-9.]*\).*/p99 \1/p' \
         -e 's/^.*Same top p: *\([0-9.]*\).*/same \1/p' "$work/log" |
         awk '{ x[$1] = $2 } END { print x["mean"], x["p99"], x["same"]; exit !("mean" in x) }'
