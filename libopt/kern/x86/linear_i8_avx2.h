@@ -13,6 +13,7 @@
 #include "kern/rows.h"
 #include "kern/x86/codes_avx2.h"
 #include "kern/x86/codes_run.h"
+#include "kern/x86/int_rows.h"
 
 #ifndef LINEAR_I8_VNNI
 #define LINEAR_I8_VNNI 0
