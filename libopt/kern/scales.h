@@ -13,6 +13,26 @@
 static const int8_t optk_e2m1_doubled[16] = {0, 1,  2,  3,  4,  6,  8,  12,
                                              0, -1, -2, -3, -4, -6, -8, -12};
 
+/*
+ * Levels that are no small integers are multiplied as integers of 16 bits, which the int8 path
+ * reads as two planes of bytes. A level is that many OPTK_..._UNIT; stored are codes that are not
+ * negative, above which OPTK_CODE16_OFFSET is.
+ */
+#define OPTK_CODE16_OFFSET 32768
+/** Of nf4: 32767 parts of the largest level, to nearest. */
+#define OPTK_NF4_UNIT (1.0f / 32767.0f)
+static const int16_t optk_nf4_code16[16] = {-32767, -22812, -17205, -12940, -9320, -6054,
+                                            -2983,  0,      2608,   5273,   8064,  11072,
+                                            14441,  18435,  23689,  32767};
+/** Of E4M3: 64th parts, so that all numbers from 1/8 on are exact; smaller ones are cut off. */
+#define OPTK_FP8_UNIT 0x1p-6f
+/** 0x7f and 0xff, which stand for NaN and are never written, count as 480. */
+static inline int optk_fp8_code16(uint8_t b) {
+    const int exponent = b >> 3 & 15;
+    const int magnitude = exponent == 0 ? 0 : (8 + (b & 7)) << exponent >> 4;
+    return b & 0x80 ? -magnitude : magnitude;
+}
+
 /** Half of the power of two 2^(e - 127); the two smallest are subnormal. */
 static inline float optk_e8m0_half(uint8_t e) {
     return optk_bits_f32(e < 2 ? 0x200000u << e : (uint32_t)(e - 1) << 23);

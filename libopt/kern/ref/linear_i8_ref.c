@@ -97,6 +97,37 @@ static void read_mxfp4(const opt_kspec *s, const void *row, int64_t g, weights *
     }
 }
 
+/* Levels of nf4 and fp8 as integers of 16 bits, see kern/scales.h. */
+static void read_nf4(const opt_kspec *s, const void *row, int64_t g, weights *out) {
+    (void)s;
+    const optk_nf4 *b = (const optk_nf4 *)row + g / 2;
+    *out = (weights){.d = {optk_ld_f16(b->d) * OPTK_NF4_UNIT}};
+    for (int i = 0; i < 32; i++) {
+        out->code[i] = optk_nf4_code16[g % 2 == 0 ? b->qs[i] & 15 : b->qs[i] >> 4];
+    }
+}
+
+static void read_fp8(const opt_kspec *s, const void *row, int64_t g, weights *out) {
+    (void)s;
+    const optk_fp8 *b = (const optk_fp8 *)row + g / 4;
+    *out = (weights){.d = {optk_ld_f16(b->d) * OPTK_FP8_UNIT}};
+    for (int i = 0; i < 32; i++) {
+        out->code[i] = optk_fp8_code16(b->qs[g % 4 * 32 + i]);
+    }
+}
+
+static void read_ternary(const opt_kspec *s, const void *row, int64_t g, weights *out) {
+    static const uint8_t pow3[5] = {1, 3, 9, 27, 81};
+    const int n = OPTK_TERNARY_DIGIT_BYTES(s->group);
+    const uint8_t *b = (const uint8_t *)row + (size_t)(g * 32 / s->group) * s->block_bytes;
+    *out = (weights){.d = {optk_ld_f16(b)}, .offset = 1};
+    for (int i = 0; i < 32; i++) {
+        const int at = (int)(g * 32 % s->group) + i;
+        const uint8_t front = (uint8_t)(b[2 + at % n] * pow3[at / n]);
+        out->code[i] = front * 3 >> 8;
+    }
+}
+
 LINEAR_RUN(q8_0)
 LINEAR_RUN(q4_0)
 LINEAR_RUN(int)
@@ -109,3 +140,6 @@ LINEAR_I8(q5_1)
 LINEAR_I8(int)
 LINEAR_I8(iq4_nl)
 LINEAR_I8(mxfp4)
+LINEAR_I8(nf4)
+LINEAR_I8(fp8)
+LINEAR_I8(ternary)

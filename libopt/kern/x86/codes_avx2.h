@@ -4,6 +4,7 @@
 #define OPT_KERN_X86_CODES_AVX2_H
 
 #include "kern/x86/codes_super.h"
+#include "kern/x86/codes_ternary.h"
 #include "kern/x86/vec_avx2.h"
 
 /** Offsets of 8 rows; those behind row `last` repeat it. */
@@ -64,6 +65,68 @@ static inline __m256i int2_codes(int64_t group, const uint8_t *p, int64_t i) {
 static inline __m256i plane_32(const uint8_t *bytes, int64_t shift, int mask) {
     const __m256i moved = _mm256_srl_epi64(load256(bytes), _mm_cvtsi64_si128(shift));
     return _mm256_and_si256(moved, _mm256_set1_epi8((char)mask));
+}
+
+/** Digits of 32 elements from element i of a ternary block, whose digits start at p. */
+static inline __m256i ternary_codes(int64_t group, const uint8_t *p, int64_t i) {
+    const ternary_places *at = ternary_places_of(group, i / 64);
+    const __m256i power = load256(at->power + i % 64);
+    const __m128i first =
+        group == 64 ? _mm_set_epi64x((int64_t)opt_rd_u64le(p + 5), (int64_t)opt_rd_u64le(p))
+                    : load128(p);
+    __m256i v =
+        _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(first), load256(at->first + i % 64));
+    if (group != 64) {
+        v = _mm256_or_si256(v, _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load128(p + 10)),
+                                                   load256(at->second + i % 64)));
+    }
+    /* Products of bytes modulo 256, of the even ones and of the odd ones. */
+    const __m256i low = _mm256_set1_epi16(255);
+    const __m256i even = _mm256_mullo_epi16(v, _mm256_and_si256(power, low));
+    const __m256i odd =
+        _mm256_mullo_epi16(_mm256_andnot_si256(low, v), _mm256_srli_epi16(power, 8));
+    const __m256i t = _mm256_or_si256(_mm256_and_si256(even, low), odd);
+    const __m256i one = _mm256_cmpeq_epi8(_mm256_max_epu8(t, _mm256_set1_epi8(TERNARY_ONE)), t);
+    const __m256i two =
+        _mm256_cmpeq_epi8(_mm256_max_epu8(t, _mm256_set1_epi8((char)TERNARY_TWO)), t);
+    return _mm256_sub_epi8(_mm256_sub_epi8(_mm256_setzero_si256(), one), two);
+}
+
+/** Codes of 16 bits of 32 elements of fp8, as their high and their low bytes. */
+static inline void fp8_planes(__m256i v, __m256i out[2]) {
+    const __m256i powers = _mm256_setr_epi8(1, 2, 4, 8, 16, 32, 64, -128, 0, 0, 0, 0, 0, 0, 0, 0, 1,
+                                            2, 4, 8, 16, 32, 64, -128, 0, 0, 0, 0, 0, 0, 0, 0);
+    const __m256i zero = _mm256_setzero_si256();
+    const __m256i low = _mm256_set1_epi16(255);
+    const __m256i exponent = _mm256_and_si256(_mm256_srli_epi16(v, 3), _mm256_set1_epi8(15));
+    const __m256i mantissa = /* from bit 4 on */
+        _mm256_slli_epi16(
+            _mm256_or_si256(_mm256_and_si256(v, _mm256_set1_epi8(7)), _mm256_set1_epi8(8)), 4);
+    /* Words of 2^exponent: its bits 0 .. 7, then 8 .. 15. */
+    const __m256i power_low = _mm256_shuffle_epi8(powers, exponent);
+    const __m256i power_high =
+        _mm256_shuffle_epi8(powers, _mm256_xor_si256(exponent, _mm256_set1_epi8(8)));
+    const __m256i sign = _mm256_set1_epi8(1); /* below the byte, so that no word is zero */
+    __m256i word[2];
+    word[0] = _mm256_sign_epi16(_mm256_mulhi_epu16(_mm256_unpacklo_epi8(zero, mantissa),
+                                                   _mm256_unpacklo_epi8(power_low, power_high)),
+                                _mm256_unpacklo_epi8(sign, v));
+    word[1] = _mm256_sign_epi16(_mm256_mulhi_epu16(_mm256_unpackhi_epi8(zero, mantissa),
+                                                   _mm256_unpackhi_epi8(power_low, power_high)),
+                                _mm256_unpackhi_epi8(sign, v));
+    for (int i = 0; i < 2; i++) {
+        word[i] = _mm256_xor_si256(word[i], _mm256_set1_epi16((short)OPTK_CODE16_OFFSET));
+    }
+    out[0] = _mm256_packus_epi16(_mm256_srli_epi16(word[0], 8), _mm256_srli_epi16(word[1], 8));
+    out[1] = _mm256_packus_epi16(_mm256_and_si256(word[0], low), _mm256_and_si256(word[1], low));
+}
+
+/** Codes of nf4 (0 .. 15) as planes. */
+static inline void nf4_planes(__m256i codes, __m256i out[2]) {
+    for (int i = 0; i < 2; i++) {
+        out[i] =
+            _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load128(codes_nf4_plane(i))), codes);
+    }
 }
 
 static inline __m256i look_up(codes_layout layout, __m256i codes) {
@@ -127,8 +190,22 @@ static inline OPT_ALWAYS_INLINE __m256i codes_load(codes_layout layout, const co
         return _mm256_or_si256(int2_codes(c->block_elems, p, i),
                                where_set(opt_rd_u32le(p + c->block_elems / 4 + i / 8), 4));
     case CODES_INT4: return int4_codes(c->block_elems, p, i);
+    case CODES_TERNARY: return ternary_codes(c->block_elems, p, i);
     case CODES_INT8:
     default: return load256(p + i);
+    }
+}
+
+/** The same where codes have two planes. */
+static inline OPT_ALWAYS_INLINE void codes_load_planes(codes_layout layout, const codes_rows *c,
+                                                       const uint8_t *row, int64_t g,
+                                                       __m256i out[2]) {
+    const uint8_t *p = row + codes_block_off(c, g) + c->head;
+    const int64_t i = 32 * g % c->block_elems;
+    if (layout == CODES_NF4) {
+        nf4_planes(int4_codes(64, p, i), out);
+    } else {
+        fp8_planes(load256(p + i), out);
     }
 }
 
@@ -177,6 +254,9 @@ static inline OPT_ALWAYS_INLINE void codes_scales(codes_layout layout, const cod
         _mm256_i32gather_epi32((const void *)(rows + codes_block_off(c, g)), row_off, 1);
     *d = layout == CODES_MXFP4 ? e8m0_half(head) : halves_of(head);
     *m = _mm256_setzero_ps();
+    if (c->planes == 2) {
+        *d = _mm256_mul_ps(*d, _mm256_set1_ps(codes_unit16(layout)));
+    }
     if (layout == CODES_Q4_1 || layout == CODES_Q5_1) {
         *m = halves_of(_mm256_srli_epi32(head, 16));
     } else if (c->zero_byte) {

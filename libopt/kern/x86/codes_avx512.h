@@ -6,6 +6,7 @@
 #define OPT_KERN_X86_CODES_AVX512_H
 
 #include "kern/x86/codes_super.h"
+#include "kern/x86/codes_ternary.h"
 #include "kern/x86/vec_avx512.h"
 
 static inline __m512i two_halves(__m256i lo, __m256i hi) {
@@ -73,6 +74,29 @@ static inline __m512i third_bits(int64_t group, const uint8_t *a, const uint8_t 
         return _mm512_maskz_set1_epi8(set, 4);
     }
     return _mm512_maskz_set1_epi8((__mmask64)opt_rd_u64le(third + i / 8), 4);
+}
+
+/** Digits of 64 elements from element i of a ternary block, whose digits start at p. */
+static inline __m512i ternary_codes(int64_t group, const uint8_t *p, int64_t i) {
+    const ternary_places *at = ternary_places_of(group, i / 64);
+    const __m512i power = _mm512_load_si512(at->power);
+    const __m128i first =
+        group == 64 ? _mm_set_epi64x((int64_t)opt_rd_u64le(p + 5), (int64_t)opt_rd_u64le(p))
+                    : load128(p);
+    __m512i v = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(first), _mm512_load_si512(at->first));
+    if (group != 64) {
+        v = _mm512_or_si512(v, _mm512_shuffle_epi8(_mm512_broadcast_i32x4(load128(p + 10)),
+                                                   _mm512_load_si512(at->second)));
+    }
+    /* Products of bytes modulo 256, of the even ones and of the odd ones. */
+    const __m512i low = _mm512_set1_epi16(255);
+    const __m512i even = _mm512_mullo_epi16(v, _mm512_and_si512(power, low));
+    const __m512i odd =
+        _mm512_mullo_epi16(_mm512_andnot_si512(low, v), _mm512_srli_epi16(power, 8));
+    const __m512i t = _mm512_ternarylogic_epi32(low, even, odd, 0xca); /* low ? even : odd */
+    const __mmask64 one = _mm512_cmpge_epu8_mask(t, _mm512_set1_epi8(TERNARY_ONE));
+    const __mmask64 two = _mm512_cmpge_epu8_mask(t, _mm512_set1_epi8((char)TERNARY_TWO));
+    return _mm512_mask_mov_epi8(_mm512_maskz_set1_epi8(one, 1), two, _mm512_set1_epi8(2));
 }
 
 /** The two planes of 2 bits with elements 64 i .. 64 i + 63 of a block's qs. */
@@ -159,10 +183,53 @@ static inline OPT_ALWAYS_INLINE __m512i codes_load(codes_layout layout, const co
         return _mm512_or_si512(int2_codes(c->block_elems, a, b, i),
                                third_bits(c->block_elems, a, b, i));
     case CODES_INT4: return int4_codes(c->block_elems, a, b, i);
+    case CODES_TERNARY: return ternary_codes(c->block_elems, a, i);
     case CODES_INT8:
     default:
         return c->block_elems == 32 ? two_halves(load256(a), load256(b))
                                     : _mm512_loadu_si512(a + i);
+    }
+}
+
+/** A byte of nf4 or fp8 in each word of 32: its code of 16 bits. */
+static inline __m512i fp8_words(__m512i v) {
+    const __m512i exponent = _mm512_and_si512(_mm512_srli_epi16(v, 3), _mm512_set1_epi16(15));
+    const __m512i mantissa = /* (v & 7) | 8 */
+        _mm512_ternarylogic_epi32(v, _mm512_set1_epi16(7), _mm512_set1_epi16(8), 0xea);
+    const __m512i magnitude = _mm512_srlv_epi16(_mm512_slli_epi16(mantissa, 12),
+                                                _mm512_sub_epi16(_mm512_set1_epi16(16), exponent));
+    const __mmask32 negative = _mm512_test_epi16_mask(v, _mm512_set1_epi16(0x80));
+    return _mm512_xor_si512(
+        _mm512_mask_sub_epi16(magnitude, negative, _mm512_setzero_si512(), magnitude),
+        _mm512_set1_epi16((short)OPTK_CODE16_OFFSET));
+}
+
+/** Codes of 16 bits of 64 elements of fp8, as their high and their low bytes. */
+static inline void fp8_planes(__m512i v, __m512i out[2]) {
+    const __m512i zero = _mm512_setzero_si512();
+    const __m512i a = fp8_words(_mm512_unpacklo_epi8(v, zero));
+    const __m512i b = fp8_words(_mm512_unpackhi_epi8(v, zero));
+    const __m512i low = _mm512_set1_epi16(255);
+    out[0] = _mm512_packus_epi16(_mm512_srli_epi16(a, 8), _mm512_srli_epi16(b, 8));
+    out[1] = _mm512_packus_epi16(_mm512_and_si512(a, low), _mm512_and_si512(b, low));
+}
+
+/** Codes of nf4 (0 .. 15) as planes. */
+static inline void nf4_planes(__m512i codes, __m512i out[2]) {
+    for (int i = 0; i < 2; i++) {
+        out[i] = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(load128(codes_nf4_plane(i))), codes);
+    }
+}
+
+/** The same where codes have two planes. */
+static inline OPT_ALWAYS_INLINE void codes_load_planes(codes_layout layout, const codes_rows *c,
+                                                       const uint8_t *row, int64_t p,
+                                                       __m512i out[2]) {
+    const uint8_t *block = row + codes_block_off(c, 2 * p) + c->head;
+    if (layout == CODES_NF4) {
+        nf4_planes(int4_codes(64, block, NULL, 0), out);
+    } else {
+        fp8_planes(_mm512_loadu_si512(block + 64 * p % c->block_elems), out);
     }
 }
 
@@ -238,6 +305,9 @@ static inline OPT_ALWAYS_INLINE void codes_scales(codes_layout layout, const cod
     const __m512i head = _mm512_i32gather_epi32(row_off, rows + codes_block_off(c, g), 1);
     *d = layout == CODES_MXFP4 ? e8m0_half(head) : _mm512_cvtph_ps(_mm512_cvtepi32_epi16(head));
     *m = _mm512_setzero_ps();
+    if (c->planes == 2) {
+        *d = _mm512_mul_ps(*d, _mm512_set1_ps(codes_unit16(layout)));
+    }
     if (layout == CODES_Q4_1 || layout == CODES_Q5_1) {
         *m = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(head, 16)));
     } else if (c->zero_byte) {

@@ -1,6 +1,7 @@
 /**
  * Layouts that the x86 rows of linear_i8 read. A code q stands for d (q - offset) or for d q + m.
- * The elements that share a scale within a group of 32 are a unit: the group, or half of it.
+ * The elements that share a scale within a group of 32 are a unit: the group, or half of it. Codes
+ * of 16 bits are read as two planes of bytes, 256 times the first plus the second.
  */
 #ifndef OPT_KERN_X86_CODES_ROWS_H
 #define OPT_KERN_X86_CODES_ROWS_H
@@ -8,6 +9,7 @@
 #include "base/attr.h"
 #include "base/num.h"
 #include "kern/kern.h"
+#include "kern/scales.h"
 
 /* Constant after inlining. */
 typedef enum codes_layout {
@@ -22,6 +24,9 @@ typedef enum codes_layout {
     CODES_INT8,
     CODES_IQ4_NL,
     CODES_MXFP4,
+    CODES_NF4,
+    CODES_FP8,
+    CODES_TERNARY,
     /* Blocks with several scales, see codes_super.h. */
     CODES_Q2_K,
     CODES_Q3_K,
@@ -44,11 +49,12 @@ typedef struct codes_rows {
     bool has_min;   /* the unit's m (or zero point) is added in f32 */
     bool super;     /* blocks with several scales */
     int units;      /* of a group: 1 or 2 */
+    int planes;     /* 2: codes of 16 bits */
 } codes_rows;
 
 static inline OPT_ALWAYS_INLINE codes_rows codes_rows_of(codes_layout layout, const opt_kspec *s,
                                                          int64_t k) {
-    codes_rows c = {.n_groups = opt_ceil_div(k, 32), .block_elems = 32, .units = 1};
+    codes_rows c = {.n_groups = opt_ceil_div(k, 32), .block_elems = 32, .units = 1, .planes = 1};
     if (layout >= CODES_Q2_K) {
         c.super = true;
         c.block_elems = layout == CODES_NVFP4 ? 64 : 256;
@@ -71,6 +77,18 @@ static inline OPT_ALWAYS_INLINE codes_rows codes_rows_of(codes_layout layout, co
         break;
     case CODES_IQ4_NL: c.block_bytes = 18, c.head = 2, c.offset = 128; break;
     case CODES_MXFP4: c.block_bytes = 17, c.head = 1, c.offset = 12; break;
+    case CODES_NF4:
+        c.block_elems = 64, c.block_bytes = 34, c.head = 2, c.offset = OPTK_CODE16_OFFSET;
+        c.planes = 2;
+        break;
+    case CODES_FP8:
+        c.block_elems = 128, c.block_bytes = 130, c.head = 2, c.offset = OPTK_CODE16_OFFSET;
+        c.planes = 2;
+        break;
+    case CODES_TERNARY:
+        c.block_elems = s->group, c.block_bytes = (int64_t)s->block_bytes;
+        c.head = 2, c.offset = 1;
+        break;
     case CODES_Q2_K: c.block_bytes = 84, c.head = 16, c.has_min = true, c.units = 2; break;
     case CODES_Q3_K: c.block_bytes = 110, c.head = 32, c.offset = 4, c.units = 2; break;
     case CODES_Q4_K: c.block_bytes = 144, c.head = 16, c.has_min = true; break;
@@ -99,6 +117,19 @@ static inline const uint8_t *codes_levels(codes_layout layout) {
                                     129, 141, 153, 166, 181, 197, 217, 241};
     static const uint8_t fp4[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
     return layout == CODES_IQ4_NL || layout == CODES_IQ4_XS ? iq4 : fp4;
+}
+
+/** The planes of nf4's codes: high bytes, then low ones. */
+static inline const uint8_t *codes_nf4_plane(int plane) {
+    static const uint8_t planes[2][16] = {
+        {0, 38, 60, 77, 91, 104, 116, 128, 138, 148, 159, 171, 184, 200, 220, 255},
+        {1, 228, 203, 116, 152, 90, 89, 0, 48, 153, 128, 64, 105, 3, 137, 255}};
+    return planes[plane];
+}
+
+/** What one unit of a code of 16 bits is worth, by the block's scale. */
+static inline OPT_ALWAYS_INLINE float codes_unit16(codes_layout layout) {
+    return layout == CODES_NF4 ? OPTK_NF4_UNIT : OPTK_FP8_UNIT;
 }
 
 /** Own groups: m = d * (zero * codes_zero_step), since w = d (q - zero 2^(bits-8)). */

@@ -55,7 +55,13 @@ static inline OPT_ALWAYS_INLINE __m256i dot(bool wide, __m256i sum, __m256i u, _
 
 static inline OPT_ALWAYS_INLINE bool is_wide(codes_layout layout) {
     return layout == CODES_Q8_0 || layout == CODES_INT8 || layout == CODES_IQ4_NL ||
-           layout == CODES_IQ4_XS;
+           layout == CODES_IQ4_XS || layout == CODES_NF4 || layout == CODES_FP8;
+}
+
+/** What the dot products of a call leave to be subtracted: see job. */
+static inline OPT_ALWAYS_INLINE int offset_left(codes_layout layout, const codes_rows *c) {
+    const int done = c->planes == 2 ? 128 * 256 + 128 : 128; /* by dot */
+    return c->offset - (is_wide(layout) && !LINEAR_I8_VNNI ? done : 0);
 }
 
 /** Sums of the lower 4 and of the upper 4 lanes of 8 vectors. */
@@ -95,6 +101,19 @@ static inline OPT_ALWAYS_INLINE __m256 add_unit(bool has_min, __m256 sum, __m256
     return has_min ? _mm256_fmadd_ps(m, _mm256_set1_ps(scaled_sum), sum) : sum;
 }
 
+/** Group g of a row against activations xq, on top of `start`, 4 elements a lane. */
+static inline OPT_ALWAYS_INLINE __m256i group_dot(codes_layout layout, const codes_rows *c,
+                                                  const uint8_t *row, int64_t g, __m256i start,
+                                                  __m256i xq) {
+    if (c->planes == 2) {
+        __m256i planes[2];
+        codes_load_planes(layout, c, row, g, planes);
+        const __m256i high = dot(true, _mm256_setzero_si256(), planes[0], xq);
+        return dot(true, _mm256_add_epi32(_mm256_slli_epi32(high, 8), start), planes[1], xq);
+    }
+    return dot(is_wide(layout), start, codes_load(layout, c, row, g), xq);
+}
+
 /** Scales (and offsets) of the blocks that begin at group g of 8 rows: [unit][row]. */
 static inline OPT_ALWAYS_INLINE void super_scales8(codes_layout layout, const job *j,
                                                    const uint8_t *w, int64_t last, int64_t g,
@@ -129,7 +148,7 @@ static inline OPT_ALWAYS_INLINE void rows8(codes_layout layout, const job *j, in
         __m256i of_unit[2];
         for (int a = 0; a < 8; a++) {
             const uint8_t *row = w + (size_t)opt_min_i64(a, last) * j->row_bytes;
-            dots[a] = dot(is_wide(layout), start, codes_load(layout, &c, row, g), xq);
+            dots[a] = group_dot(layout, &c, row, g, start, xq);
         }
         add_lanes4(dots, &of_unit[0], &of_unit[1]);
         of_unit[0] = c.units == 1 ? _mm256_add_epi32(of_unit[0], of_unit[1]) : of_unit[0];
@@ -153,7 +172,11 @@ static inline OPT_ALWAYS_INLINE void rows8(codes_layout layout, const job *j, in
     store8(j->y + t * j->ldy + r, n_rows - r, sum);
 }
 
-/** 16 rows of up to PANEL_GROUPS groups: byte i of codes[u][r] is element 4 u + i of row r. */
+/**
+ * 16 rows of up to PANEL_GROUPS groups: byte i of codes[u][r] is element 4 u + i of row r. Codes of
+ * two planes: half as many groups, and the 8 quads of a group's high bytes before those of its low
+ * ones.
+ */
 typedef struct panel {
     OPT_ALIGNED(64) uint8_t codes[PANEL_GROUPS * 8][PANEL_ROWS][4];
     OPT_ALIGNED(64) float d[PANEL_UNITS][PANEL_ROWS]; /* of units */
@@ -180,6 +203,16 @@ static inline void transpose8(__m256i v[8]) {
     memcpy(v, u, sizeof u);
 }
 
+/** The codes of group g of a row, a lane 4 of them: one plane or two. */
+static inline OPT_ALWAYS_INLINE void load_planes(codes_layout layout, const codes_rows *c,
+                                                 const uint8_t *row, int64_t g, __m256i out[2]) {
+    if (c->planes == 2) {
+        codes_load_planes(layout, c, row, g, out);
+    } else {
+        out[0] = codes_load(layout, c, row, g);
+    }
+}
+
 /** Unpacks groups [g0, g0 + n) of 8 rows from r into the panel's rows from `at`. */
 static inline OPT_ALWAYS_INLINE void unpack8(codes_layout layout, const job *j, int64_t r,
                                              int64_t n_rows, int64_t g0, int64_t n, int at,
@@ -189,14 +222,21 @@ static inline OPT_ALWAYS_INLINE void unpack8(codes_layout layout, const job *j, 
     const int64_t last = opt_min_i64(7, n_rows - 1 - base);
     const __m256i off = codes_row_offsets(j->row_bytes, last);
     for (int64_t g = 0; g < n; g++) {
-        __m256i v[8];
+        const int planes = j->c.planes;
+        __m256i v[2][8];
         for (int a = 0; a < 8; a++) {
-            v[a] =
-                codes_load(layout, &j->c, w + (size_t)opt_min_i64(a, last) * j->row_bytes, g0 + g);
+            __m256i codes[2];
+            load_planes(layout, &j->c, w + (size_t)opt_min_i64(a, last) * j->row_bytes, g0 + g,
+                        codes);
+            for (int p = 0; p < planes; p++) {
+                v[p][a] = codes[p];
+            }
         }
-        transpose8(v);
-        for (int u = 0; u < 8; u++) {
-            _mm256_store_si256((void *)out->codes[8 * g + u][at], v[u]);
+        for (int p = 0; p < planes; p++) {
+            transpose8(v[p]);
+            for (int u = 0; u < 8; u++) {
+                _mm256_store_si256((void *)out->codes[8 * (planes * g + p) + u][at], v[p][u]);
+            }
         }
         if (j->c.super) {
             if (codes_in_block(&j->c, g0 + g) == 0) {
@@ -218,10 +258,30 @@ static inline OPT_ALWAYS_INLINE void unpack8(codes_layout layout, const job *j, 
     }
 }
 
+/** Adds 256 times the products of a unit's high bytes to what it begins with. */
+static inline OPT_ALWAYS_INLINE void panel_high(int n_t, const uint8_t (*codes)[PANEL_ROWS][4],
+                                                const int8_t *q, int64_t n_padded,
+                                                __m256i dots[3][2]) {
+    for (int b = 0; b < n_t; b++) {
+        __m256i high[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+        for (int i = 0; i < 8; i++) {
+            const __m256i xq =
+                _mm256_set1_epi32((int)opt_rd_u32le(q + b * n_padded + 4 * (ptrdiff_t)i));
+            for (int a = 0; a < 2; a++) {
+                high[a] = dot(true, high[a],
+                              _mm256_load_si256((const void *)codes[i][(ptrdiff_t)a * 8]), xq);
+            }
+        }
+        for (int a = 0; a < 2; a++) {
+            dots[b][a] = _mm256_add_epi32(dots[b][a], _mm256_slli_epi32(high[a], 8));
+        }
+    }
+}
+
 /** Adds the panel's groups (from g0 of the row) to y [t .. t + n_t, r .. r + 16), which the first
  * groups set. */
-static inline OPT_ALWAYS_INLINE void panel_tile(bool wide, bool has_min, int units, int n_t,
-                                                const job *j, const panel *w, int64_t r,
+static inline OPT_ALWAYS_INLINE void panel_tile(bool wide, bool has_min, int units, int planes,
+                                                int n_t, const job *j, const panel *w, int64_t r,
                                                 int64_t n_rows, int64_t g0, int64_t n, int64_t t) {
     const int64_t n_padded = j->x->n_padded;
     const int8_t *q = j->x->q + t * n_padded + g0 * 32;
@@ -248,9 +308,13 @@ static inline OPT_ALWAYS_INLINE void panel_tile(bool wide, bool has_min, int uni
             min_scale[b] =
                 has_min ? unit_scaled_sum(units, scale + at, scaled_sum + at, sum4_b, u) : 0;
         }
+        if (planes == 2) {
+            panel_high(n_t, w->codes + 16 * u, q + 32 * u, n_padded, dots);
+        }
+        const int64_t first = planes == 2 ? 16 * u + 8 : u * quads; /* quad */
         for (int i = 0; i < quads; i++) {
-            const __m256i w0 = _mm256_load_si256((const void *)w->codes[u * quads + i][0]);
-            const __m256i w1 = _mm256_load_si256((const void *)w->codes[u * quads + i][8]);
+            const __m256i w0 = _mm256_load_si256((const void *)w->codes[first + i][0]);
+            const __m256i w1 = _mm256_load_si256((const void *)w->codes[first + i][8]);
             for (int b = 0; b < n_t; b++) {
                 const __m256i xq =
                     _mm256_set1_epi32((int)opt_rd_u32le(q + b * n_padded + 4 * (u * quads + i)));
@@ -276,32 +340,35 @@ static inline OPT_ALWAYS_INLINE void panel_tile(bool wide, bool has_min, int uni
 }
 
 /** All tokens over one panel. */
-static inline OPT_ALWAYS_INLINE void panel_tokens(bool wide, bool has_min, int units, const job *j,
-                                                  const panel *w, int64_t r, int64_t n_rows,
-                                                  int64_t g0, int64_t n, int64_t n_tokens) {
+static inline OPT_ALWAYS_INLINE void panel_tokens(bool wide, bool has_min, int units, int planes,
+                                                  const job *j, const panel *w, int64_t r,
+                                                  int64_t n_rows, int64_t g0, int64_t n,
+                                                  int64_t n_tokens) {
     int64_t t = 0;
     for (; t + 3 <= n_tokens; t += 3) {
-        panel_tile(wide, has_min, units, 3, j, w, r, n_rows, g0, n, t);
+        panel_tile(wide, has_min, units, planes, 3, j, w, r, n_rows, g0, n, t);
     }
     for (; t < n_tokens; t++) {
-        panel_tile(wide, has_min, units, 1, j, w, r, n_rows, g0, n, t);
+        panel_tile(wide, has_min, units, planes, 1, j, w, r, n_rows, g0, n, t);
     }
 }
 
 static OPT_NOINLINE void panel_run(bool wide, const job *j, const panel *w, int64_t r,
                                    int64_t n_rows, int64_t g0, int64_t n, int64_t n_tokens) {
-    if (wide && j->c.has_min) { /* no wide format has units of 16 */
-        panel_tokens(true, true, 1, j, w, r, n_rows, g0, n, n_tokens);
+    if (j->c.planes == 2) {
+        panel_tokens(true, false, 1, 2, j, w, r, n_rows, g0, n, n_tokens);
+    } else if (wide && j->c.has_min) { /* no wide format has units of 16 */
+        panel_tokens(true, true, 1, 1, j, w, r, n_rows, g0, n, n_tokens);
     } else if (wide) {
-        panel_tokens(true, false, 1, j, w, r, n_rows, g0, n, n_tokens);
+        panel_tokens(true, false, 1, 1, j, w, r, n_rows, g0, n, n_tokens);
     } else if (j->c.units == 2 && j->c.has_min) {
-        panel_tokens(false, true, 2, j, w, r, n_rows, g0, n, n_tokens);
+        panel_tokens(false, true, 2, 1, j, w, r, n_rows, g0, n, n_tokens);
     } else if (j->c.units == 2) {
-        panel_tokens(false, false, 2, j, w, r, n_rows, g0, n, n_tokens);
+        panel_tokens(false, false, 2, 1, j, w, r, n_rows, g0, n, n_tokens);
     } else if (j->c.has_min) {
-        panel_tokens(false, true, 1, j, w, r, n_rows, g0, n, n_tokens);
+        panel_tokens(false, true, 1, 1, j, w, r, n_rows, g0, n, n_tokens);
     } else {
-        panel_tokens(false, false, 1, j, w, r, n_rows, g0, n, n_tokens);
+        panel_tokens(false, false, 1, 1, j, w, r, n_rows, g0, n, n_tokens);
     }
 }
 
@@ -313,7 +380,7 @@ static inline OPT_ALWAYS_INLINE void linear(codes_layout layout, const opt_kspec
                                             int64_t ldy, int64_t n_rows, int64_t n_tokens,
                                             int64_t k) {
     job j = {codes_rows_of(layout, s, k), w, row_bytes, x, y, ldy, 0};
-    j.offset = j.c.offset - (is_wide(layout) && !LINEAR_I8_VNNI ? 128 : 0);
+    j.offset = offset_left(layout, &j.c);
     if (n_tokens < MIN_PANEL_TOKENS) {
         for (int64_t r = 0; r < n_rows; r += 8) {
             for (int64_t t = 0; t < n_tokens; t++) {
@@ -323,8 +390,9 @@ static inline OPT_ALWAYS_INLINE void linear(codes_layout layout, const opt_kspec
         return;
     }
     for (int64_t r = 0; r < n_rows; r += PANEL_ROWS) {
-        for (int64_t g0 = 0; g0 < j.c.n_groups; g0 += PANEL_GROUPS) {
-            const int64_t n = opt_min_i64(PANEL_GROUPS, j.c.n_groups - g0);
+        const int64_t step = PANEL_GROUPS / j.c.planes;
+        for (int64_t g0 = 0; g0 < j.c.n_groups; g0 += step) {
+            const int64_t n = opt_min_i64(step, j.c.n_groups - g0);
             panel unpacked;
             unpack8(layout, &j, r, n_rows, g0, n, 0, &unpacked);
             unpack8(layout, &j, r + 8, n_rows, g0, n, 8, &unpacked);
@@ -416,7 +484,7 @@ static inline OPT_ALWAYS_INLINE void linear_run(codes_layout layout, const opt_k
                                                 const opt_act_i8 *x, float *y, int64_t ldy,
                                                 int64_t n_rows, int64_t n_tokens, int64_t k) {
     job j = {codes_rows_of(layout, s, k), w, row_bytes, x, y, ldy, 0};
-    j.offset = j.c.offset - (is_wide(layout) && !LINEAR_I8_VNNI ? 128 : 0);
+    j.offset = offset_left(layout, &j.c);
     for (int64_t r = 0; r < n_rows; r += OPT_RUN_ROWS) {
         const uint8_t *block = j.w + (size_t)r * row_bytes;
         for (int64_t g0 = 0; g0 < j.c.n_groups; g0 += PANEL_GROUPS) {

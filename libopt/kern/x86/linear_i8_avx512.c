@@ -134,6 +134,13 @@ typedef struct rows_job {
 static inline OPT_ALWAYS_INLINE __m512i pair_dot(codes_layout layout, const rows_job *j, int64_t a,
                                                  int64_t p) {
     const uint8_t *row = j->w + (size_t)a * j->row_bytes;
+    if (j->c.planes == 2) {
+        const __m512i q = _mm512_loadu_si512(j->q + 64 * p);
+        __m512i planes[2];
+        codes_load_planes(layout, &j->c, row, p, planes);
+        const __m512i high = _mm512_dpbusd_epi32(_mm512_setzero_si512(), planes[0], q);
+        return _mm512_dpbusd_epi32(_mm512_slli_epi32(high, 8), planes[1], q);
+    }
     return _mm512_dpbusd_epi32(_mm512_setzero_si512(), codes_load(layout, &j->c, row, p),
                                _mm512_loadu_si512(j->q + 64 * p));
 }
@@ -271,6 +278,26 @@ static inline OPT_ALWAYS_INLINE void rows16(codes_layout layout, const job *j, i
     _mm512_mask_storeu_ps(j->y + t * j->ldy + r, lanes16(n_rows - r), sum);
 }
 
+/** Groups g and g + 1 of a panel from g0, of 16 rows, whose codes have two planes. */
+static inline OPT_ALWAYS_INLINE void unpack16_planes(codes_layout layout, const job *j,
+                                                     const uint8_t *w, int64_t last, int64_t g0,
+                                                     int64_t g, int at, panel *out) {
+    __m512i v[2][16];
+    for (int a = 0; a < 16; a++) {
+        __m512i planes[2];
+        codes_load_planes(layout, &j->c, w + (size_t)opt_min_i64(a, last) * j->row_bytes,
+                          (g0 + g) / 2, planes);
+        v[0][a] = planes[0];
+        v[1][a] = planes[1];
+    }
+    for (int plane = 0; plane < 2; plane++) {
+        transpose16(v[plane]);
+        for (int a = 0; a < 16; a++) {
+            _mm512_store_si512(out->codes[16 * (g + a / 8) + 8 * plane + a % 8][at], v[plane][a]);
+        }
+    }
+}
+
 /**
  * Unpacks groups [g0, g0 + n) of 16 rows from r into the panel's rows from `at`. g0 is even. Asks
  * for what the next panel unpacks.
@@ -285,7 +312,10 @@ static inline OPT_ALWAYS_INLINE void unpack16(codes_layout layout, const job *j,
     const int64_t begin = codes_block_off(&j->c, g0);
     const int64_t next = g0 + n < j->c.n_groups ? codes_block_off(&j->c, g0 + n)
                                                 : (int64_t)j->row_bytes * PANEL_ROWS;
-    for (int64_t g = 0; g < n; g += 2) {
+    for (int64_t g = 0; j->c.planes == 2 && g < n; g += 2) {
+        unpack16_planes(layout, j, w, last, g0, g, at, out);
+    }
+    for (int64_t g = 0; j->c.planes == 1 && g < n; g += 2) {
         __m512i v[16];
         for (int a = 0; a < 16; a++) {
             const uint8_t *row = w + (size_t)opt_min_i64(a, last) * j->row_bytes;
@@ -333,8 +363,9 @@ static inline OPT_ALWAYS_INLINE void linear(codes_layout layout, const opt_kspec
         return;
     }
     for (int64_t r = 0; r < n_rows; r += PANEL_ROWS) {
-        for (int64_t g0 = 0; g0 < j.c.n_groups; g0 += PANEL_GROUPS) {
-            const int64_t n = opt_min_i64(PANEL_GROUPS, j.c.n_groups - g0);
+        const int64_t step = PANEL_GROUPS / j.c.planes;
+        for (int64_t g0 = 0; g0 < j.c.n_groups; g0 += step) {
+            const int64_t n = opt_min_i64(step, j.c.n_groups - g0);
             panel unpacked;
             unpack16(layout, &j, r, n_rows, g0, n, 0, &unpacked);
             unpack16(layout, &j, r + 16, n_rows, g0, n, 16, &unpacked);
@@ -356,6 +387,9 @@ LINEAR_I8(optk_linear_i8_q5_0__avx512, CODES_Q5_0)
 LINEAR_I8(optk_linear_i8_q5_1__avx512, CODES_Q5_1)
 LINEAR_I8(optk_linear_i8_iq4_nl__avx512, CODES_IQ4_NL)
 LINEAR_I8(optk_linear_i8_mxfp4__avx512, CODES_MXFP4)
+LINEAR_I8(optk_linear_i8_nf4__avx512, CODES_NF4)
+LINEAR_I8(optk_linear_i8_fp8__avx512, CODES_FP8)
+LINEAR_I8(optk_linear_i8_ternary__avx512, CODES_TERNARY)
 LINEAR_I8(optk_linear_i8_q2_k__avx512, CODES_Q2_K)
 LINEAR_I8(optk_linear_i8_q3_k__avx512, CODES_Q3_K)
 LINEAR_I8(optk_linear_i8_q4_k__avx512, CODES_Q4_K)

@@ -30,7 +30,8 @@ static inline OPT_ALWAYS_INLINE __m512 add_unit(bool has_min, __m512 sum, __m512
 
 /**
  * 32 rows of up to PANEL_GROUPS groups, unpacked: byte i of codes[u][r] is element 4 u + i of row
- * r.
+ * r. Codes of two planes: half as many groups, and the 8 quads of a group's high bytes before those
+ * of its low ones.
  */
 typedef struct panel {
     OPT_ALIGNED(64) uint8_t codes[PANEL_GROUPS * 8][PANEL_ROWS][4];

@@ -6,6 +6,7 @@
 #include "base/num.h"
 #include "kern/half.h"
 #include "kern/interleave.h"
+#include "kern/scales.h"
 #include "tensor/format.h"
 #include "unit/format_cases.h"
 
@@ -220,6 +221,19 @@ static void free_act(act *a) {
     free(a->scaled_sum);
 }
 
+/** By how much a code of 16 bits may differ from its level: see kern/scales.h. */
+static double code16_error(opt_kfmt kfmt) {
+    return kfmt == OPT_KFMT_NF4   ? 0.51 * (double)OPTK_NF4_UNIT
+           : kfmt == OPT_KFMT_FP8 ? (double)OPTK_FP8_UNIT
+                                  : 0;
+}
+
+/** What fp8 has for NaN counts as 480: see kern/scales.h. */
+static double number_or_480(const opt_format *f, float value, float d) {
+    return f->kfmt == OPT_KFMT_FP8 && isnan(value) ? copysign(480.0, (double)value) * (double)d
+                                                   : (double)value;
+}
+
 /** The reference itself, against the decoded weights in double. */
 static void within_i8_bound(const opt_format *f, const row_info *row, const shape *s,
                             const uint8_t *w, size_t row_bytes, const opt_act_i8 *x, const float *y,
@@ -230,14 +244,23 @@ static void within_i8_bound(const opt_format *f, const row_info *row, const shap
         for (int64_t t = 0; t < s->n_tokens; t++) {
             double sum = 0;
             double size = 0;
+            double code_error = 0;
             for (int64_t i = 0; i < s->k; i++) {
-                const double product = (double)decoded[i] * x->q[t * x->n_padded + i] *
-                                       (double)x->scale[t * (x->n_padded / 32) + i / 32];
+                /* the scale, where a block begins with it */
+                const float d = optk_ld_f16(w + (size_t)r * row_bytes +
+                                            (size_t)(i / f->block_elems) * f->block_bytes);
+                const double activation =
+                    x->q[t * x->n_padded + i] * (double)x->scale[t * (x->n_padded / 32) + i / 32];
+                const double product = number_or_480(f, decoded[i], d) * activation;
                 sum += product;
                 size += fabs(product);
+                code_error += code16_error(f->kfmt) == 0
+                                  ? 0
+                                  : code16_error(f->kfmt) * fabs((double)d * activation);
             }
             /* With an offset the codes' sum and the offset's are larger than their difference. */
-            const double bound = (size * 32 + 1e-30) * ((double)s->k / 16 + 4) * 0x1p-24;
+            const double bound =
+                (size * 32 + 1e-30) * ((double)s->k / 16 + 4) * 0x1p-24 + code_error;
             assert_close((double)y[t * s->n_rows + r], sum, bound, what, t * s->n_rows + r);
         }
     }
