@@ -20,7 +20,7 @@ typedef struct ternary_places {
 #define ABSENT(j) 0x80
 /* Of groups of 128: 26 bytes, loaded as bytes 0 .. 15 and 10 .. 25. */
 #define PLACE_128(j) ((j) % 26 < 16 ? (j) % 26 : 0x80)
-#define SECOND_128(j) ((j) % 26 < 16 ? 0x80 : (j) % 26 - 10)
+#define SECOND_128(j) (uint8_t)((j) % 26 < 16 ? 0x80 : (j) % 26 - 10)
 #define POW3(k) ((k) == 0 ? 1 : (k) == 1 ? 3 : (k) == 2 ? 9 : (k) == 3 ? 27 : 81)
 #define POWER_64(j) POW3((j) / 13)
 #define POWER_128(j) POW3((j) / 26)
