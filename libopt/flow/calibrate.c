@@ -593,8 +593,10 @@ opt_status opt_calibration_begin(opt_calibration *c, const char *output, int swe
     if (c->block_steps > 0 || uses_shift(c, -1)) {
         OPT_TRY(new_stream(c, held, &c->floats));
     }
-    /* What transforms did to vectors, and statistics, are not among what is saved. */
-    c->saves = c->transforms == NULL && !c->saves_statistics;
+    /* Statistics are not among what is saved, nor are float matrices as transforms have left them,
+     * through which the text runs here beside the solved ones. */
+    c->saves =
+        !c->saves_statistics && (c->transforms == NULL || (!c->one_pass && c->floats == NULL));
 done:
     return st;
 }
@@ -625,16 +627,32 @@ done:
     return st;
 }
 
-static opt_stage_state state_of(const opt_calibration *c, opt_plan_sums *sums) {
-    return (opt_stage_state){c->plan, c->stage, c->stored, sums};
+/* Saves the stage, or loads it into the same places: then *found says whether it was there. */
+static opt_status exchange(opt_calibration *c, opt_plan_sums *sums, bool *found) {
+    opt_status st = OPT_OK;
+    opt_piece *pieces = NULL;
+    opt_stage_state state = {
+        .plan = c->plan, .stage = c->stage, .tensors = c->stored, .sums = sums};
+    OPT_TRY(opt_transforms_state(c->transforms, c->plan, c->stored, &pieces, &state.n_more));
+    state.more = pieces;
+    if (found == NULL) {
+        OPT_TRY(opt_resume_save(c->work, &state));
+    } else {
+        OPT_TRY(opt_resume_load(c->work, &state, found));
+    }
+    if (found != NULL && *found) {
+        opt_transforms_restored(c->transforms);
+    }
+done:
+    opt_free(c->ctx, pieces);
+    return st;
 }
 
 opt_status opt_calibration_leave(opt_calibration *c, opt_plan_sums *sums) {
     opt_status st = OPT_OK;
-    const opt_stage_state state = state_of(c, sums);
     OPT_TRY(crop(c));
     if (c->saves && !c->restored) {
-        OPT_TRY(opt_resume_save(c->work, &state));
+        OPT_TRY(exchange(c, sums, NULL));
     }
 done:
     return st;
@@ -666,8 +684,7 @@ opt_status opt_calibration_enter(opt_calibration *c, int stage, opt_plan_sums *s
         OPT_TRY(reserve_kept(c, stage));
     }
     if (c->saves) {
-        const opt_stage_state state = state_of(c, sums);
-        OPT_TRY(opt_resume_load(c->work, &state, &c->restored));
+        OPT_TRY(exchange(c, sums, &c->restored));
         if (c->restored) {
             OPT_TRY(crop(c));
         }

@@ -1,6 +1,7 @@
 /*
  * A stage file: magic, stage, number of tensors, then a record for each tensor, the bytes of all
- * tensors in the source's order of rows, and the checksum of all that. Numbers are little-endian.
+ * tensors in the source's order of rows, those of all that is kept besides, and the checksum of all
+ * that. Numbers are little-endian.
  * What it must look like is known from the plan, to the byte.
  */
 #include "flow/resume.h"
@@ -14,7 +15,7 @@
 #include "base/hash.h"
 #include "base/num.h"
 
-#define MAGIC "LATHEST2"
+#define MAGIC "LATHEST3"
 
 enum {
     HEAD_BYTES = 24,    /* magic, stage, n */
@@ -124,6 +125,9 @@ static size_t sizes(const opt_stage_state *s, size_t *head, uint64_t *n) {
             (*n)++;
         }
     }
+    for (size_t i = 0; i < s->n_more; i++) {
+        data += s->more[i].bytes;
+    }
     *head = HEAD_BYTES + (size_t)*n * RECORD_BYTES;
     return *head + data + sizeof(uint64_t);
 }
@@ -196,7 +200,7 @@ opt_status opt_resume_save(opt_workdir *w, const opt_stage_state *s) {
     if (n == 0) {
         return OPT_OK;
     }
-    OPT_TRY_PTR(pieces = opt_alloc_array(ctx, (size_t)n + 2, sizeof *pieces));
+    OPT_TRY_PTR(pieces = opt_alloc_array(ctx, (size_t)n + s->n_more + 2, sizeof *pieces));
     OPT_TRY_PTR(head = opt_alloc(ctx, head_bytes));
     OPT_TRY(opt_xxh3_new(ctx, &h));
     memcpy(head, MAGIC, 8);
@@ -209,6 +213,9 @@ opt_status opt_resume_save(opt_workdir *w, const opt_stage_state *s) {
             put_record(&at, s, i, t->bytes);
             pieces[n_pieces++] = (opt_piece){t->data, t->bytes};
         }
+    }
+    for (size_t i = 0; i < s->n_more; i++) {
+        pieces[n_pieces++] = s->more[i];
     }
     pieces[0] = (opt_piece){head, head_bytes};
     for (size_t i = 0; i < n_pieces; i++) {
@@ -251,6 +258,10 @@ opt_status opt_resume_parse(const opt_stage_state *s, const char *name, const ui
         memcpy((void *)(uintptr_t)t->data, at, t->bytes); /* the caller's own memory */
         record += RECORD_BYTES;
         at += t->bytes;
+    }
+    for (size_t i = 0; i < s->n_more; i++) {
+        memcpy((void *)(uintptr_t)s->more[i].data, at, s->more[i].bytes); /* the caller's, too */
+        at += s->more[i].bytes;
     }
 done:
     return st;

@@ -1,6 +1,7 @@
 /**
  * What an interrupted calibrated run is continued from: the solved tensors of every finished stage
- * (flow/calibrate.h), one file each in the work directory of the output.
+ * (flow/calibrate.h) and what transforms did to others, one file each in the work directory of the
+ * output.
  */
 #ifndef OPT_FLOW_RESUME_H
 #define OPT_FLOW_RESUME_H
@@ -25,6 +26,8 @@ typedef struct opt_stage_state {
     int stage;
     const opt_tensor *const *tensors; /* by index of the weight; their data is what is kept */
     opt_plan_sums *sums;              /* [plan->n] */
+    const opt_piece *more;            /* [n_more] memory that is kept besides; written by loading */
+    size_t n_more;
 } opt_stage_state;
 
 /** Saves a finished stage, with the sums and what the plan says about calibration. */

@@ -11,7 +11,7 @@
 #include "opt/quantize.h"
 #include "opt/text.h"
 
-enum { MAX_TRANSFORMS = 16, MAX_PARAMS = 8 };
+enum { MAX_TRANSFORMS = 16, MAX_PARAMS = 8, N_FIGURES = 3 };
 
 typedef struct step {
     const opt_transform *row;
@@ -30,7 +30,8 @@ struct opt_transforms {
     opt_transform_job job;
     const opt_format **formats; /* [n_weights] */
     bool any_late;
-    double **means; /* [n_nodes] of the inputs of the stage, where something is late */
+    double **means;  /* [n_nodes] of the inputs of the stage, where something is late */
+    double *figures; /* [n_effects, N_FIGURES]: those of the effects as they are saved */
 };
 
 /* ---- reading ---- */
@@ -234,6 +235,8 @@ opt_status opt_transforms_plan(opt_transforms *t, opt_model *model, bool calibra
     for (size_t i = 0; i < n; i++) {
         t->any_late = t->any_late || t->job.late[i];
     }
+    OPT_TRY_PTR(t->figures = opt_arena_array(t->arena, ((size_t)t->job.n_effects + 1) * N_FIGURES,
+                                             sizeof *t->figures));
     OPT_TRY_PTR(t->means = opt_arena_array(t->arena, (size_t)model->n_nodes, sizeof(double *)));
     OPT_TRY(opt_rewrite_new(t->ctx, model, &t->rewrite));
     t->job.rewrite = t->rewrite;
@@ -360,6 +363,58 @@ opt_status opt_transforms_finish(opt_transforms *t, int i, const opt_tensor *con
     }
 done:
     return st;
+}
+
+/* ---- what an interrupted run is continued from ---- */
+
+/* A weight that the stage has rewritten and that is not solved. */
+static bool is_left(const opt_transforms *t, const opt_plan_tensor *p,
+                    const opt_tensor *const *solved) {
+    const ptrdiff_t i = p->weight - t->model->weights;
+    return p->stage == t->job.stage && t->job.touched[i] && solved[i] == NULL;
+}
+
+opt_status opt_transforms_state(opt_transforms *t, const opt_plan *plan,
+                                const opt_tensor *const *solved, opt_piece **pieces,
+                                size_t *n_pieces) {
+    opt_status st = OPT_OK;
+    size_t n = 1;
+    *pieces = NULL;
+    *n_pieces = 0;
+    if (t == NULL) {
+        return OPT_OK;
+    }
+    for (int64_t i = 0; i < plan->n; i++) {
+        n += is_left(t, &plan->tensors[i], solved);
+    }
+    OPT_TRY_PTR(*pieces = opt_alloc_array(t->ctx, n, sizeof **pieces));
+    for (int64_t i = 0; i < plan->n; i++) {
+        const opt_plan_tensor *p = &plan->tensors[i];
+        float *values = NULL;
+        if (is_left(t, p, solved)) {
+            OPT_TRY(opt_rewrite_open(t->rewrite, (int)(p->weight - t->model->weights), &values));
+            (*pieces)[(*n_pieces)++] = (opt_piece){values, p->weight->tensor->bytes};
+        }
+    }
+    for (int i = 0; i < t->job.n_effects; i++) {
+        const opt_transform_effect *e = &t->job.effects[i];
+        const double figures[N_FIGURES] = {e->value, e->before, e->after};
+        memcpy(t->figures + (ptrdiff_t)i * N_FIGURES, figures, sizeof figures);
+    }
+    (*pieces)[(*n_pieces)++] =
+        (opt_piece){t->figures, (size_t)t->job.n_effects * N_FIGURES * sizeof *t->figures};
+done:
+    return st;
+}
+
+void opt_transforms_restored(opt_transforms *t) {
+    for (int i = 0; t != NULL && i < t->job.n_effects; i++) {
+        const double *figures = t->figures + (ptrdiff_t)i * N_FIGURES;
+        opt_transform_effect *e = &t->job.effects[i];
+        e->value = figures[0];
+        e->before = figures[1];
+        e->after = figures[2];
+    }
 }
 
 const char *opt_transforms_text(const opt_transforms *t) { return t != NULL ? t->text.data : ""; }

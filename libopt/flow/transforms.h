@@ -5,6 +5,7 @@
 #ifndef OPT_FLOW_TRANSFORMS_H
 #define OPT_FLOW_TRANSFORMS_H
 
+#include "base/workdir.h"
 #include "calib/gram.h"
 #include "flow/plan.h"
 #include "quant/transform.h"
@@ -49,6 +50,17 @@ bool opt_transforms_late(const opt_transforms *t, int i);
  */
 OPT_MUST_USE opt_status opt_transforms_finish(opt_transforms *t, int i,
                                               const opt_tensor *const *solved);
+
+/**
+ * Everything that a finished stage leaves behind beside its solved tensors: weights that were
+ * rewritten and have no entry in `solved` [n_weights], and what was reported so far. *pieces
+ * [*n_pieces], the caller's to free, point at it. After opt_transforms_enter of the stage; to put
+ * it back, write over what the pieces point at, then call opt_transforms_restored.
+ */
+OPT_MUST_USE opt_status opt_transforms_state(opt_transforms *t, const opt_plan *plan,
+                                             const opt_tensor *const *solved, opt_piece **pieces,
+                                             size_t *n_pieces);
+void opt_transforms_restored(opt_transforms *t);
 
 /** "awq,clip:steps=20" as read, for the file's metadata. */
 const char *opt_transforms_text(const opt_transforms *t);

@@ -14,7 +14,8 @@ killed() {
 }
 
 stride=1 # every step of the first variant, some of the others
-for variant in "-j 2" "-j 2 --one-pass" "-j 2 --round-steps 3" "-j 2 -m gptaq --round-steps 3"; do
+for variant in "-j 2" "-j 2 --one-pass" "-j 2 --round-steps 3" "-j 2 -m gptaq --round-steps 3" \
+    "-j 2 --transform awq,clip,bias-correction"; do
     # shellcheck disable=SC2086
     expect 0 q $variant -o ref.gguf --force
     check "$variant: a finished run leaves nothing" test ! -e ref.gguf.work

@@ -27,14 +27,29 @@ check_list rotate-heads,smoothquant -f q4_0 -m gptq
 check_list clip,bias-correction -f int3_g32 -m rtn
 check_list fold-norms,rotate:untie=1 -f int4_g64 -m gptq
 
-# An interrupted run begins anew, to the same bytes.
-expect 0 q -o whole.gguf -f int4_g32 -m gptq -t awq -q
-for n in 4 8 12; do
-    OPT_FAULT_KILL=$n bash -c 'quantize stories260K --calib a.txt --samples 160 --ctx 64 -o k.gguf -f int4_g32 -m gptq -t awq -q; exit $?' 2>/dev/null
-    [ -e k.gguf ] && break
-done
-check "it was interrupted" test ! -e k.gguf
-expect 0 q -o k.gguf -f int4_g32 -m gptq -t awq -q
-check "and begins anew, to the same bytes" cmp -s whole.gguf k.gguf
+# An interrupted run is continued to the same bytes and the same report, whatever the transforms did to norms and biases.
+# continued LIST SAVED "STEPS" OPTIONS: killed at the first of the steps of writing behind which SAVED stages are there
+continued() {
+    local list=$1 saved=$2 steps=$3 n
+    shift 3
+    expect 0 q -o whole.gguf -t "$list" "$@" -q --force --json=whole.json
+    for n in $steps; do
+        rm -rf k.gguf k.gguf.work
+        OPT_FAULT_KILL=$n bash -c 'quantize stories260K --calib a.txt --samples 160 --ctx 64 -o k.gguf "$@" -q; exit $?' - \
+            -t "$list" "$@" 2>/dev/null
+        [ "$(find k.gguf.work -name 'stage*' 2>/dev/null | wc -l)" -ge "$saved" ] && break
+    done
+    check "$list: it was interrupted behind some blocks" test ! -e k.gguf
+    check "$list: finished blocks were saved" test \
+        "$(find k.gguf.work -name 'stage*' 2>/dev/null | wc -l)" -ge "$saved"
+    expect 0 q -o k.gguf -t "$list" "$@" -q --json=k.json
+    check "$list: the same bytes" cmp -s whole.gguf k.gguf
+    check "$list: the same report of what transforms did" test \
+        "$(json_check - result.transforms <whole.json)" = "$(json_check - result.transforms <k.json)"
+}
+continued awq 3 "70 90 110" -f int4_g32 -m gptq
+continued awq,clip,bias-correction 3 "70 90 110" -f int3_g32 -m rtn
+continued fold-norms,rotate:untie=1,smoothquant 3 "70 90 110" -f int4_g64 -m gptq
+continued awq 0 30 -f int4_g32 -m gptq --one-pass # begins anew, to the same bytes
 check "no temporary files" test -z "$(leftovers)"
 finish

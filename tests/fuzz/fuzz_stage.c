@@ -21,7 +21,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     opt_plan_tensor planned[2] = {{.weight = &weights[0]}, {.weight = &weights[1]}};
     opt_plan plan = {.ctx = ctx, .model = &model, .tensors = planned, .n = 2};
     opt_plan_sums sums[2];
-    const opt_stage_state state = {&plan, 0, kept, sums};
+    double more[3];
+    const opt_piece pieces[1] = {{more, sizeof more}};
+    const opt_stage_state state = {&plan, 0, kept, sums, pieces, 1};
     (void)(opt_resume_parse(&state, "stage", data, size) == OPT_OK);
     opt_ctx_free(ctx);
     return 0;
