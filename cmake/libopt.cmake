@@ -15,7 +15,7 @@ target_link_libraries(opt PRIVATE opt_flags PkgConfig::JANSSON PkgConfig::PCRE2 
 set(OPT_AVX2_FLAGS $<$<CONFIG:Debug>:-O1> -mavx2 -mfma -mf16c -mbmi -mbmi2)
 set(OPT_AVX512_FLAGS ${OPT_AVX2_FLAGS} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni
   -mprefer-vector-width=512)
-set(OPT_AMX_FLAGS ${OPT_AVX512_FLAGS} -mavx512bf16 -mamx-tile -mamx-int8 -mamx-bf16)
+set(OPT_AMX_FLAGS ${OPT_AVX512_FLAGS} -mavx512bf16 -mavx512vbmi -mamx-tile -mamx-int8 -mamx-bf16)
 foreach(source ${OPT_SOURCES})
   if(source MATCHES "_avx2\\.c$")
     set(isa_flags ${OPT_AVX2_FLAGS})

@@ -19,6 +19,9 @@ for h in $(find include libopt tools -name '*.h' 2>/dev/null | LC_ALL=C sort); d
     *_avx512.h)
         isa="-mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni"
         ;;
+    *_amx.h | */amx_*.h)
+        isa="-mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mamx-tile -mamx-int8"
+        ;;
     *) isa= ;;
     esac
     # shellcheck disable=SC2086

@@ -78,8 +78,8 @@ static void detect_hardware(opt_isa cap, opt_cpu *out) {
                         bits(l7.ebx, 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31) /* F DQ BW VL */
                         && bits(l7.ecx, 1u << 11);                              /* VNNI */
     const bool amx = avx512 && (os & 0x60000) == 0x60000 &&
-                     bits(l7.edx, 1u << 24 | 1u << 25 | 1u << 22) /* TILE INT8 BF16 */
-                     && bits(l71.eax, 1u << 5);                   /* AVX512_BF16 */
+                     bits(l7.edx, 1u << 24 | 1u << 25 | 1u << 22)        /* TILE INT8 BF16 */
+                     && bits(l71.eax, 1u << 5) && bits(l7.ecx, 1u << 1); /* AVX512_BF16 VBMI */
     if (avx2 && cap >= OPT_ISA_AVX2) {
         out->isa = OPT_ISA_AVX2;
         out->features |= bits(l71.eax, 1u << 4) ? OPT_CPU_AVX_VNNI : 0u;

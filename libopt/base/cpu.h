@@ -9,9 +9,9 @@ typedef enum opt_isa {
     OPT_ISA_REF = 0,  /**< portable C, the same bytes everywhere (OPT_ISA=portable or ref) */
     OPT_ISA_AVX2 = 1, /**< AVX2, FMA, F16C */
     OPT_ISA_AVX512 =
-        2, /**< AVX-512 F/BW/DQ/VL, VNNI; rows that need BF16 or VBMI ask for the bit */
-    OPT_ISA_AMX =
-        3, /**< AMX-TILE, AMX-INT8, AMX-BF16 on top of AVX-512, with the kernel's permission */
+        2,           /**< AVX-512 F/BW/DQ/VL, VNNI; rows that need BF16 or VBMI ask for the bit */
+    OPT_ISA_AMX = 3, /**< AMX-TILE, AMX-INT8, AMX-BF16 on top of AVX-512 with BF16 and VBMI, with
+                        the kernel's permission */
     OPT_ISA_COUNT
 } opt_isa;
 

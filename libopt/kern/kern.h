@@ -402,7 +402,7 @@ const opt_kern *opt_kern_get(opt_ctx *ctx);
 void opt_kern_fill(opt_kern *out, opt_isa isa, unsigned features);
 
 /**
- * Whether the table's tile kernels compute a small product of integers as the reference does.
+ * Whether the table's tile kernels compute small products as the reference does.
  * opt_kern_get asks before it hands out rows of AMX, and takes those of AVX-512 if they do not
  * (rows_isa says so).
  */

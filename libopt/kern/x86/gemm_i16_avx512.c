@@ -28,29 +28,13 @@ enum { LANES = 16, ROWS = 8 };
 /** to [16, 16] (stride ld_to) from the 16 rows of `from` (stride ld), transposed. */
 static inline OPT_ALWAYS_INLINE void i_transpose(const int32_t *from, int64_t ld, int32_t *to,
                                                  int64_t ld_to) {
-    __m512i a[16], b[16];
+    __m512i v[16];
     for (int r = 0; r < 16; r++) {
-        a[r] = _mm512_loadu_si512(from + r * ld);
+        v[r] = _mm512_loadu_si512(from + r * ld);
     }
-    for (int r = 0; r < 16; r += 2) {
-        b[r] = _mm512_unpacklo_epi32(a[r], a[r + 1]);
-        b[r + 1] = _mm512_unpackhi_epi32(a[r], a[r + 1]);
-    }
-    for (int r = 0; r < 16; r += 4) { /* a[r + i]: columns i, i + 4, ... of rows r .. r + 3 */
-        a[r] = _mm512_unpacklo_epi64(b[r], b[r + 2]);
-        a[r + 1] = _mm512_unpackhi_epi64(b[r], b[r + 2]);
-        a[r + 2] = _mm512_unpacklo_epi64(b[r + 1], b[r + 3]);
-        a[r + 3] = _mm512_unpackhi_epi64(b[r + 1], b[r + 3]);
-    }
-    for (int i = 0; i < 4; i++) {
-        const __m512i lo01 = _mm512_shuffle_i32x4(a[i], a[4 + i], 0x44);
-        const __m512i hi01 = _mm512_shuffle_i32x4(a[i], a[4 + i], 0xee);
-        const __m512i lo23 = _mm512_shuffle_i32x4(a[8 + i], a[12 + i], 0x44);
-        const __m512i hi23 = _mm512_shuffle_i32x4(a[8 + i], a[12 + i], 0xee);
-        _mm512_store_si512(to + i * ld_to, _mm512_shuffle_i32x4(lo01, lo23, 0x88));
-        _mm512_store_si512(to + (i + 4) * ld_to, _mm512_shuffle_i32x4(lo01, lo23, 0xdd));
-        _mm512_store_si512(to + (i + 8) * ld_to, _mm512_shuffle_i32x4(hi01, hi23, 0x88));
-        _mm512_store_si512(to + (i + 12) * ld_to, _mm512_shuffle_i32x4(hi01, hi23, 0xdd));
+    transpose16(v);
+    for (int r = 0; r < 16; r++) {
+        _mm512_store_si512(to + r * ld_to, v[r]);
     }
 }
 

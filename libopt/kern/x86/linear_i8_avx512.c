@@ -10,7 +10,7 @@
 
 #include "kern/rows.h"
 #include "kern/x86/int_rows.h"
-#include "kern/x86/panel_avx512.h"
+#include "kern/x86/unpack_rows_avx512.h"
 
 /** Adds lanes: in every 128 bits the sums of a, b, c, d. */
 static inline __m512i add_lanes4(__m512i a, __m512i b, __m512i c, __m512i d) {
@@ -30,40 +30,6 @@ static inline void add_halves(const __m512i s[4], __m512i *lower, __m512i *upper
                                          _mm512_shuffle_i32x4(s[2], s[3], 0xdd));
     *lower = _mm512_shuffle_i32x4(s01, s23, 0x88);
     *upper = _mm512_shuffle_i32x4(s01, s23, 0xdd);
-}
-
-/** Transposes 4 x 4 quarters of 128 bits: out[i] has quarter i of all s. */
-static inline void transpose_quarters(const __m512i s[4], __m512i out[4]) {
-    const __m512i lo01 = _mm512_shuffle_i32x4(s[0], s[1], 0x44);
-    const __m512i hi01 = _mm512_shuffle_i32x4(s[0], s[1], 0xee);
-    const __m512i lo23 = _mm512_shuffle_i32x4(s[2], s[3], 0x44);
-    const __m512i hi23 = _mm512_shuffle_i32x4(s[2], s[3], 0xee);
-    out[0] = _mm512_shuffle_i32x4(lo01, lo23, 0x88);
-    out[1] = _mm512_shuffle_i32x4(lo01, lo23, 0xdd);
-    out[2] = _mm512_shuffle_i32x4(hi01, hi23, 0x88);
-    out[3] = _mm512_shuffle_i32x4(hi01, hi23, 0xdd);
-}
-
-/** Transposes 16 x 16 elements of 32 bits in place. */
-static inline void transpose16(__m512i v[16]) {
-    __m512i u[16];
-    for (int i = 0; i < 16; i += 2) {
-        u[i] = _mm512_unpacklo_epi32(v[i], v[i + 1]);
-        u[i + 1] = _mm512_unpackhi_epi32(v[i], v[i + 1]);
-    }
-    for (int i = 0; i < 16; i += 4) { /* v[i + c]: columns c + 4 lane of rows i .. i + 3 */
-        v[i] = _mm512_unpacklo_epi64(u[i], u[i + 2]);
-        v[i + 1] = _mm512_unpackhi_epi64(u[i], u[i + 2]);
-        v[i + 2] = _mm512_unpacklo_epi64(u[i + 1], u[i + 3]);
-        v[i + 3] = _mm512_unpackhi_epi64(u[i + 1], u[i + 3]);
-    }
-    for (int c = 0; c < 4; c++) {
-        const __m512i quarters[4] = {v[c], v[c + 4], v[c + 8], v[c + 12]};
-        transpose_quarters(quarters, u + (size_t)c * 4);
-    }
-    for (int i = 0; i < 16; i++) { /* u[4 c + i] is column c + 4 i */
-        v[i] = u[i % 4 * 4 + i / 4];
-    }
 }
 
 /** Sum of the activations of a group. */
@@ -88,13 +54,6 @@ static inline OPT_ALWAYS_INLINE int32_t unit_sum(int units, const int16_t *sum4,
 static inline OPT_ALWAYS_INLINE float
 unit_scaled_sum(int units, const float *scale, const float *scaled_sum, int64_t u, int32_t total) {
     return units == 1 ? scaled_sum[u] : scale[u / units] * (float)total;
-}
-
-/** Offsets of 16 rows from r; rows behind the last one repeat it. */
-static inline __m512i row_offsets(const job *j, int64_t r, int64_t n_rows) {
-    const __m512i idx = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m512i last = _mm512_set1_epi32((int)opt_min_i64(15, n_rows - 1 - r));
-    return _mm512_mullo_epi32(_mm512_min_epi32(idx, last), _mm512_set1_epi32((int)j->row_bytes));
 }
 
 /*
@@ -212,26 +171,6 @@ static inline OPT_ALWAYS_INLINE void rows16_dots(codes_layout layout, const rows
     }
 }
 
-/** Scales (and offsets) of units [u, u + 16) of 16 rows, which start at w; rows behind `last`
- * repeat it. Blocks with several scales. */
-static inline OPT_ALWAYS_INLINE void super_scales16(codes_layout layout, const codes_rows *c,
-                                                    const uint8_t *w, size_t row_bytes,
-                                                    int64_t last, int64_t u, __m512i d[16],
-                                                    __m512i m[16]) {
-    for (int64_t a = 0; a < 16; a++) {
-        __m512 row_d;
-        __m512 row_m;
-        codes_super_scales(layout, c, w + (size_t)opt_min_i64(a, last) * row_bytes, u, &row_d,
-                           &row_m);
-        d[a] = _mm512_castps_si512(row_d);
-        m[a] = _mm512_castps_si512(row_m);
-    }
-    transpose16(d);
-    if (c->has_min) {
-        transpose16(m);
-    }
-}
-
 /** 16 rows from r, one token, on the stored blocks. */
 static inline OPT_ALWAYS_INLINE void rows16(codes_layout layout, const job *j, int64_t r,
                                             int64_t n_rows, int64_t t) {
@@ -278,74 +217,6 @@ static inline OPT_ALWAYS_INLINE void rows16(codes_layout layout, const job *j, i
     _mm512_mask_storeu_ps(j->y + t * j->ldy + r, lanes16(n_rows - r), sum);
 }
 
-/** Groups g and g + 1 of a panel from g0, of 16 rows, whose codes have two planes. */
-static inline OPT_ALWAYS_INLINE void unpack16_planes(codes_layout layout, const job *j,
-                                                     const uint8_t *w, int64_t last, int64_t g0,
-                                                     int64_t g, int at, panel *out) {
-    __m512i v[2][16];
-    for (int a = 0; a < 16; a++) {
-        __m512i planes[2];
-        codes_load_planes(layout, &j->c, w + (size_t)opt_min_i64(a, last) * j->row_bytes,
-                          (g0 + g) / 2, planes);
-        v[0][a] = planes[0];
-        v[1][a] = planes[1];
-    }
-    for (int plane = 0; plane < 2; plane++) {
-        transpose16(v[plane]);
-        for (int a = 0; a < 16; a++) {
-            _mm512_store_si512(out->codes[16 * (g + a / 8) + 8 * plane + a % 8][at], v[plane][a]);
-        }
-    }
-}
-
-/**
- * Unpacks groups [g0, g0 + n) of 16 rows from r into the panel's rows from `at`. g0 is even. Asks
- * for what the next panel unpacks.
- */
-static inline OPT_ALWAYS_INLINE void unpack16(codes_layout layout, const job *j, int64_t r,
-                                              int64_t n_rows, int64_t g0, int64_t n, int at,
-                                              panel *out) {
-    const int64_t base = opt_min_i64(r, n_rows - 1);
-    const uint8_t *w = j->w + (size_t)base * j->row_bytes;
-    const __m512i off = row_offsets(j, base, n_rows);
-    const int64_t last = opt_min_i64(15, n_rows - 1 - base);
-    const int64_t begin = codes_block_off(&j->c, g0);
-    const int64_t next = g0 + n < j->c.n_groups ? codes_block_off(&j->c, g0 + n)
-                                                : (int64_t)j->row_bytes * PANEL_ROWS;
-    for (int64_t g = 0; j->c.planes == 2 && g < n; g += 2) {
-        unpack16_planes(layout, j, w, last, g0, g, at, out);
-    }
-    for (int64_t g = 0; j->c.planes == 1 && g < n; g += 2) {
-        __m512i v[16];
-        for (int a = 0; a < 16; a++) {
-            const uint8_t *row = w + (size_t)opt_min_i64(a, last) * j->row_bytes;
-            const int64_t later = codes_block_off(&j->c, g0 + g) + next - begin;
-            _mm_prefetch((const char *)((uintptr_t)row + (uintptr_t)later), _MM_HINT_T1);
-            v[a] = codes_load(layout, &j->c, row, (g0 + g) / 2);
-        }
-        transpose16(v);
-        for (int a = 0; a < 16; a++) {
-            _mm512_store_si512(out->codes[8 * g + a][at], v[a]);
-        }
-    }
-    for (int64_t u = 0; j->c.super && u < n * j->c.units; u += 16) {
-        __m512i d[16];
-        __m512i m[16];
-        super_scales16(layout, &j->c, w, j->row_bytes, last, g0 * j->c.units + u, d, m);
-        for (int a = 0; a < 16; a++) {
-            _mm512_store_si512(&out->d[u + a][at], d[a]);
-            _mm512_store_si512(&out->m[u + a][at], m[a]);
-        }
-    }
-    for (int64_t g = 0; !j->c.super && g < n; g++) {
-        __m512 d;
-        __m512 m;
-        codes_scales(layout, &j->c, w, off, g0 + g, &d, &m);
-        _mm512_store_ps(&out->d[g][at], d);
-        _mm512_store_ps(&out->m[g][at], m);
-    }
-}
-
 /** Below this many tokens, rows16 on stored blocks is faster than unpacking. */
 #define MIN_PANEL_TOKENS 3
 
@@ -367,8 +238,7 @@ static inline OPT_ALWAYS_INLINE void linear(codes_layout layout, const opt_kspec
         for (int64_t g0 = 0; g0 < j.c.n_groups; g0 += step) {
             const int64_t n = opt_min_i64(step, j.c.n_groups - g0);
             panel unpacked;
-            unpack16(layout, &j, r, n_rows, g0, n, 0, &unpacked);
-            unpack16(layout, &j, r + 16, n_rows, g0, n, 16, &unpacked);
+            unpack_rows(layout, &j, r, n_rows, g0, n, 0, &unpacked);
             optk_panel_run_avx512(&j, &unpacked, r, n_rows, g0, n, n_tokens);
         }
     }

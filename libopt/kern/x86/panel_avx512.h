@@ -39,6 +39,11 @@ typedef struct panel {
     OPT_ALIGNED(64) float m[PANEL_UNITS][PANEL_ROWS];
 } panel;
 
+/** Bytes less `less`, which is known to the compiler where it is 0. */
+static inline OPT_ALWAYS_INLINE __m512i codes_less(__m512i codes, int less) {
+    return less == 0 ? codes : _mm512_sub_epi8(codes, _mm512_set1_epi8((char)less));
+}
+
 static inline __m512i four_bytes(const int8_t *q) {
     return _mm512_set1_epi32((int)opt_rd_u32le(q));
 }

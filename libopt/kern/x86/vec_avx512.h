@@ -52,4 +52,38 @@ static inline __m512 exp16(__m512 x) {
     return _mm512_scalef_ps(_mm512_add_ps(p, _mm512_set1_ps(1)), n);
 }
 
+/** Transposes 4 x 4 quarters of 128 bits: out[i] has quarter i of all s. */
+static inline void transpose_quarters(const __m512i s[4], __m512i out[4]) {
+    const __m512i lo01 = _mm512_shuffle_i32x4(s[0], s[1], 0x44);
+    const __m512i hi01 = _mm512_shuffle_i32x4(s[0], s[1], 0xee);
+    const __m512i lo23 = _mm512_shuffle_i32x4(s[2], s[3], 0x44);
+    const __m512i hi23 = _mm512_shuffle_i32x4(s[2], s[3], 0xee);
+    out[0] = _mm512_shuffle_i32x4(lo01, lo23, 0x88);
+    out[1] = _mm512_shuffle_i32x4(lo01, lo23, 0xdd);
+    out[2] = _mm512_shuffle_i32x4(hi01, hi23, 0x88);
+    out[3] = _mm512_shuffle_i32x4(hi01, hi23, 0xdd);
+}
+
+/** Transposes 16 x 16 elements of 32 bits in place. */
+static inline void transpose16(__m512i v[16]) {
+    __m512i u[16];
+    for (int i = 0; i < 16; i += 2) {
+        u[i] = _mm512_unpacklo_epi32(v[i], v[i + 1]);
+        u[i + 1] = _mm512_unpackhi_epi32(v[i], v[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) { /* v[i + c]: columns c + 4 lane of rows i .. i + 3 */
+        v[i] = _mm512_unpacklo_epi64(u[i], u[i + 2]);
+        v[i + 1] = _mm512_unpackhi_epi64(u[i], u[i + 2]);
+        v[i + 2] = _mm512_unpacklo_epi64(u[i + 1], u[i + 3]);
+        v[i + 3] = _mm512_unpackhi_epi64(u[i + 1], u[i + 3]);
+    }
+    for (int c = 0; c < 4; c++) {
+        const __m512i quarters[4] = {v[c], v[c + 4], v[c + 8], v[c + 12]};
+        transpose_quarters(quarters, u + (size_t)c * 4);
+    }
+    for (int i = 0; i < 16; i++) { /* u[4 c + i] is column c + 4 i */
+        v[i] = u[i % 4 * 4 + i / 4];
+    }
+}
+
 #endif

@@ -64,7 +64,9 @@ void check_gemm_bf16(opt_kern_gemm_bf16_fn *fn, const row_info *row) {
             assert_close((double)y[at], (double)expected[at],
                          exact_data ? 0.0 : size * (double)k * 0x1p-24, row->name, at);
         }
-        same_alone(fn, &a, &b, n_rows, n_cols, k, y, row->name);
+        if (!row->slow || i % 14 == 0) {
+            same_alone(fn, &a, &b, n_rows, n_cols, k, y, row->name);
+        }
         free(x);
         free(w);
         free(a_pairs);

@@ -291,7 +291,7 @@ static void same_alone_i8(opt_kern_linear_i8_fn *fn, const opt_kspec *spec, cons
 }
 
 static void check_i8_shape(opt_kern_linear_i8_fn *fn, const row_info *row, const opt_format *f,
-                           const shape *s) {
+                           const shape *s, bool alone) {
     char what[160];
     fail_text(what, sizeof what, row, s, f->name);
     const opt_kspec spec = opt_format_kspec(f);
@@ -308,13 +308,35 @@ static void check_i8_shape(opt_kern_linear_i8_fn *fn, const row_info *row, const
         row->ref->linear_i8[row->kfmt](&spec, w, row_bytes, &x.view, expected, s->n_rows, s->n_rows,
                                        s->n_tokens, s->k);
         assert_same_floats(y, expected, s->n_tokens * s->n_rows, what);
-        same_alone_i8(fn, &spec, s, w, row_bytes, &x.view, y, what);
+        if (alone) {
+            same_alone_i8(fn, &spec, s, w, row_bytes, &x.view, y, what);
+        }
     }
     free(w);
     free(values);
     free_act(&x);
     free(y);
     free(expected);
+}
+
+/* Where rows take other ways for many tokens: tiles of 16, rows of 4 KiB, more than one panel. */
+static const shape many[] = {{50, 40, 96, 0},   {33, 17, 576, 0},  {16, 16, 32, 0}, {1, 31, 64, 0},
+                             {64, 130, 544, 0}, {32, 23, 1056, 0}, {3, 17, 4096, 0}};
+
+/** Every number of tokens up to 40, and many of them. */
+static void check_i8_many(opt_kern_linear_i8_fn *fn, const row_info *row, const opt_format *f,
+                          int64_t seed) {
+    const bool whole = !(f->flags & OPT_FORMAT_PARTIAL);
+    const int64_t step = row->kfmt == OPT_KFMT_INT ? 5 : 1;
+    for (int64_t t = seed % step; t < 40 + N_OF(many); t += step) {
+        shape s = t < 40 ? (shape){33, t + 1, 96, 0} : many[t - 40];
+        if (whole) {
+            s.k = opt_ceil_div(s.k, f->block_elems) * f->block_elems;
+        }
+        if (opt_format_fits(f, s.k)) {
+            check_i8_shape(fn, row, f, &s, false);
+        }
+    }
 }
 
 /** Rows of a format that share its kernel but not its layout (own groups) are all checked. */
@@ -325,7 +347,7 @@ void check_linear_i8(opt_kern_linear_i8_fn *fn, const row_info *row) {
         }
         /* There are many own formats: each takes other sizes. */
         const int step = row->kfmt == OPT_KFMT_INT ? 5 : 1;
-        for (int64_t i = f % step; i < N_PICKS; i += step) {
+        for (int64_t i = f % step; i < N_PICKS; i += row->slow ? 5 * step : step) {
             shape s = pick(i);
             const int64_t block = opt_formats[f]->block_elems;
             if (block > 32 && !(opt_formats[f]->flags & OPT_FORMAT_PARTIAL)) {
@@ -334,9 +356,10 @@ void check_linear_i8(opt_kern_linear_i8_fn *fn, const row_info *row) {
                 s.k *= 32;
             }
             if (opt_format_fits(opt_formats[f], s.k)) {
-                check_i8_shape(fn, row, opt_formats[f], &s);
+                check_i8_shape(fn, row, opt_formats[f], &s, !row->slow || i < 50);
             }
         }
+        check_i8_many(fn, row, opt_formats[f], f);
     }
 }
 
@@ -386,7 +409,7 @@ static void check_run_shape(opt_kern_linear_run_fn *fn, const row_info *row, con
 
 void check_linear_run(opt_kern_linear_run_fn *fn, const row_info *row) {
     static const int64_t n_blocks[] = {1, 2, 3, 15, 16, 17, 18, 33}; /* panels take 512 columns */
-    static const int64_t n_tokens[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 20};
+    static const int64_t n_tokens[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 20, 33};
     for (int f = 0; opt_formats[f] != NULL; f++) {
         if (opt_formats[f]->kfmt != row->kfmt) {
             continue;

@@ -25,6 +25,7 @@ typedef struct row_info {
     opt_kfmt kfmt;         /**< OPT_KFMT_COUNT for slots that are not by format */
     const opt_kern *ref;   /**< the reference rows */
     const opt_kern *level; /**< the table of the row's own level */
+    bool slow;             /**< done by the tile machine: fewer cases */
 } row_info;
 
 void check_decode(opt_kern_decode_fn *fn, const row_info *row);
@@ -38,8 +39,6 @@ void check_gemm_add_f32(opt_kern_gemm_add_f32_fn *fn, const row_info *row);
 void check_gemm_sub_f64(opt_kern_gemm_sub_f64_fn *fn, const row_info *row);
 void check_gemm_i16(opt_kern_gemm_i16_fn *fn, const row_info *row);
 void check_gemm_bf16(opt_kern_gemm_bf16_fn *fn, const row_info *row);
-/** The AMX row with its tile operations in plain C. */
-opt_kern_gemm_bf16_fn emulated_gemm_bf16;
 void check_quantize_i16(opt_kern_quantize_i16_fn *fn, const row_info *row);
 void check_quantize_i16_columns(opt_kern_quantize_i16_columns_fn *fn, const row_info *row);
 void check_add_rows(opt_kern_add_rows_fn *fn, const row_info *row);
