@@ -55,10 +55,16 @@ judge() {
         file=$work/expanded.gguf
         quiet "$lathe/pack" "$1" -o "$file" --to gguf-f32 --force -q
     fi
-    quiet "$peer/llama-perplexity" -m "$file" -c 512 --chunks "$windows" -t "$threads" --kl-divergence --kl-divergence-base "$base"
-    sed -n -e 's/^.*Mean  *KLD: *\([0-9.]*\).*/mean \1/p' -e 's/^.*99\.0%  *KLD: *\([0-9.]*\).*/p99 \1/p' \
-        -e 's/^.*Same top p: *\([0-9.]*\).*/same \1/p' "$work/log" |
-        awk '{ x[$1] = $2 } END { print x["mean"], x["p99"], x["same"]; exit !("mean" in x) }'
+    # The peer does not wait for its own log when it ends: on a busy machine lines may be missing.
+    for _ in 1 2 3 4 5; do
+        quiet "$peer/llama-perplexity" -m "$file" -c 512 --chunks "$windows" -t "$threads" --kl-divergence --kl-divergence-base "$base"
+        sed -n -e 's/^.*Mean  *KLD: *\([0-9.]*\).*/mean \1/p' -e 's/^.*99\.0%  *KLD: *\([0-9.]*\).*/p99 \1/p' \
+            -e 's/^.*Same top p: *\([0-9.]*\).*/same \1/p' "$work/log" |
+            awk '{ x[$1] = $2 } END { if (x["mean"] !~ /[.]/ || x["p99"] !~ /[.]/ || x["same"] !~ /[.]/) exit 1
+                print x["mean"], x["p99"], x["same"] }' && return 0
+    done
+    echo "no figures in $work/log" >&2
+    return 1
 }
 
 # ours BYTES: our file of at most so many bytes, with what is known from sizes before
@@ -78,7 +84,8 @@ echo "machine: $(lscpu | awk -F: '/Model name/ { gsub(/^ +/, "", $2); print $2 }
 row file bytes "mean KLD" "p99 KLD" "top-1 %" "predicted, measured on held-out calibration text"
 one() { # BYTES [PEER_KLD PEER_P99]
     ours "$1"
-    read -r mean p99 same < <(judge "$work/ours-$1.gguf")
+    seen=$(judge "$work/ours-$1.gguf")
+    read -r mean p99 same <<<"$seen"
     row "lathe" "$(stat -Lc %s "$work/ours-$1.gguf")" "$mean" "$p99" "$same" "$(figures "$1" predicted_kld), $(figures "$1" measured_kld)"
     if [ $# -gt 1 ]; then
         awk -v a="$mean" -v b="$2" -v c="$p99" -v d="$3" 'BEGIN { printf "%-16s %11s %10.3f %10.3f\n", "  ratio", "", a / b, c / d }'
@@ -89,7 +96,8 @@ for mixture in $mixtures; do
     file="$work/peer-$type-$embedding.gguf"
     [ -e "$file" ] || quiet "$peer/llama-quantize" --imatrix "$work/imatrix.gguf" --token-embedding-type "$embedding" "$peer_gguf" "$file" \
         "$type" "$threads"
-    read -r mean p99 same < <(judge "$file")
+    seen=$(judge "$file") # a failure ends the script
+    read -r mean p99 same <<<"$seen"
     row "$type, $embedding" "$(stat -Lc %s "$file")" "$mean" "$p99" "$same" ""
     one "$(stat -Lc %s "$file")" "$mean" "$p99"
 done

@@ -4,9 +4,9 @@
 # sides; all calibrate on the same text, Lathe and AutoRound on the same windows, token for token.
 #
 #   bench/rounding.sh --lathe build --peer PEER_BIN_DIR --model HF_DIR --calib FILE --text FILE --keep DIR [--bits "4 3 2"]
-#                     [--group 64] [--samples 128] [--ctx 512] [--windows 40] [--judge-ctx 512] [--steps 200] [--round-batch 1]
+#                     [--group 64] [--samples 128] [--ctx 512] [--windows 40] [--judge-ctx 512] [--steps 200] [--round-batch 4]
 #                     [--iters 200] [--batch 8] [--python python3] [--gptq gptq_torch.py] [--threads 2]
-#                     [--sides "rtn gptq rounded autoround torch"]
+#                     [--sides "rtn gptq gptaq rounded autoround torch"]
 #
 # --keep DIR remembers the float model's logits, the files and finished lines, so that a table can be continued.
 set -euo pipefail
@@ -14,7 +14,8 @@ cd "$(dirname "$0")"
 source ./common.sh
 
 lathe=../build peer='' model='' calib='' text='' keep='' bits='4 3 2' group=64 samples=128 ctx=512 windows=40 judge_ctx=512
-steps=200 round_batch=1 iters=200 batch=8 python=python3 gptq='' threads=2 sides='rtn gptq rounded autoround torch'
+steps=200 round_batch=4 iters=200 batch=8 python=python3 gptq='' threads=2
+sides='rtn gptq gptaq rounded autoround torch'
 while [ $# -gt 0 ]; do
     case $1 in
     --lathe) lathe=$2 ;; --peer) peer=$2 ;; --model) model=$2 ;; --calib) calib=$2 ;; --text) text=$2 ;; --keep) keep=$2 ;;
@@ -43,8 +44,8 @@ make_file() {
     local -a text=(--calib "$calib" --samples "$samples" --ctx "$ctx")
     case $1 in
     rtn) "${own[@]}" ;;
-    gptq) "${own[@]}" -m gptq "${text[@]}" ;;
-    rounded) "${own[@]}" -m gptq "${text[@]}" --round-steps "$steps" --round-batch "$round_batch" ;;
+    gptq | gptaq) "${own[@]}" -m "$1" "${text[@]}" ;;
+    rounded) "${own[@]}" -m gptaq "${text[@]}" --round-steps "$steps" --round-batch "$round_batch" ;;
     autoround) "$python" ./autoround_peer.py "$model" "$out" --text "$calib" --bits "$2" --group "$group" --samples "$samples" \
         --ctx "$ctx" --iters "$iters" --batch "$batch" --threads "$threads" ;;
     torch)
