@@ -602,7 +602,8 @@ bool opt_quantize_method(int i, const char **name, const char **help, bool *need
 
 /** The best that there is, for whoever sets a target or names a mixture. */
 static const opt_quant_method *best_method(const opt_quantize_options *o) {
-    const bool by_matrix = !o->one_pass && o->n_transforms == 0 && o->block_steps == 0;
+    const bool pads = (o->width_policy & OPT_WIDTH_PAD) != 0;
+    const bool by_matrix = !o->one_pass && o->n_transforms == 0 && (o->block_steps == 0 || !pads);
     return by_matrix ? &opt_quant_gptaq : &opt_quant_gptq; /* as opt_calibration_plan_steps says */
 }
 
