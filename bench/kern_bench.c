@@ -376,7 +376,8 @@ static void bench_int8(opt_kern_linear_i8_fn *fn, opt_kern_linear_i8_fn *ref, co
                 row->ref->quantize_act(values + a * k, k, k, q + a * k, scale + a * k / 32,
                                        sum4 + a * k / 4, scaled_sum + a * k / 32);
             }
-            const opt_act_i8 x = {q, scale, sum4, scaled_sum, k};
+            const opt_act_i8 x = {
+                .q = q, .scale = scale, .sum4 = sum4, .scaled_sum = scaled_sum, .n_padded = k};
             double seconds;
             double ref_seconds = 0;
             char text[40];

@@ -9,9 +9,11 @@ objdump -d --no-show-raw-insn "$1" | awk -v verbose=$verbose '
 # Saves that a loop may have. Tiles have none or few; rows that decode as they go put vectors together and use the stack as
 # a table, and clang saves up to half as often as it multiplies in the widest panels of 8-bit products.
 function limit(n_products) {
-    if (name ~ /^run_(q|i)/) return 4 + 0.2 * n_products # unpacked scales are kept in memory on purpose
-    if (object ~ /avx512/) return (name ~ /linear_i(8|nt)|panel_run/ ? 0.7 : 0.2) * n_products
+    if (name ~ /^run_(q|i)/) return 5 + 0.3 * n_products # scales, and codes for second planes, are kept in memory on purpose
+    if (object ~ /avx512/ && name ~ /linear_i(8|nt)/) return 4 + 0.7 * n_products # sums of second planes, which are rare
+    if (object ~ /avx512/) return (name ~ /panel_run/ ? 0.7 : 0.2) * n_products
     if (name ~ /attend_(f16|i8)|panel_run|linear_int|linear_direct|encode_/) return 10 + 4 * n_products
+    if (name ~ /linear_i8/) return 4 + 1.2 * n_products # rows that unpack as they go, for both planes
     return n_products < 6 ? 4 : 0.6 * n_products
 }
 function judge(i,   k, n_products, n_saves) {

@@ -3,16 +3,18 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "kern/act.h"
 
-enum { ACT_PAD = 64, ACT_GROUP = 32, ACT_TILE = 16 };
+enum { ACT_PAD = 64, ACT_GROUP = 32, ACT_TILE = 16, N_ARRAYS = 7 };
 
-/* Bytes of the four arrays for one token, each a multiple of 4; the codes stand first. */
+/* Bytes of all arrays for one token. */
 static size_t token_bytes(const opt_act_buffer *act) {
     const size_t n = (size_t)act->max_padded;
     if (act->wide) {
         return n * sizeof(int16_t) + n / OPT_I16_GROUP * sizeof(float);
     }
-    return n + 2 * (n / ACT_GROUP) * sizeof(float) + n / 4 * sizeof(int16_t);
+    return 2 * n + 2 * (n / ACT_GROUP) * sizeof(float) +
+           (n / 4 + n / 16 + (size_t)opt_act_low_words(act->max_padded)) * sizeof(int16_t);
 }
 
 void opt_exec_need_act(opt_session *s, int64_t width) {
@@ -21,10 +23,9 @@ void opt_exec_need_act(opt_session *s, int64_t width) {
 }
 
 bool opt_act_bytes(const opt_act_buffer *act, int64_t n_batch, size_t *out) {
-    size_t bytes = 0, rest = 0;
+    size_t bytes = 0;
     return opt_mul_size((size_t)n_batch, token_bytes(act), &bytes) &&
-           opt_add_size(bytes, 4 * 64, &bytes) && opt_rest_bytes(act, n_batch, &rest) &&
-           opt_add_size(bytes, rest, &bytes) && opt_align_size(bytes, 64, out);
+           opt_add_size(bytes, N_ARRAYS * 64, &bytes) && opt_align_size(bytes, 64, out);
 }
 
 static void *carve(char **at, size_t bytes) {
@@ -46,14 +47,16 @@ void opt_act_bind(opt_act_buffer *act, int64_t n_batch, void *memory) {
     act->scale = carve(&at, n / ACT_GROUP * sizeof(float));
     act->sum4 = carve(&at, n / 4 * sizeof(int16_t));
     act->scaled_sum = carve(&at, n / ACT_GROUP * sizeof(float));
-    opt_rest_bind(act, n_batch, at);
+    act->low =
+        carve(&at, (size_t)(n_batch * opt_act_low_words(act->max_padded)) * sizeof *act->low);
+    act->q_low = carve(&at, n);
+    act->sum_low = carve(&at, n / 16 * sizeof *act->sum_low);
 }
 
 typedef struct quantize_job {
     const opt_session *s;
     const float *x;
     int64_t width, n_padded, n_tokens;
-    int64_t unit; /* of the second plane; 0: none */
 } quantize_job;
 
 static opt_status quantize_tile(void *user, int64_t tile, int worker) {
@@ -76,22 +79,9 @@ static opt_status quantize_tile(void *user, int64_t tile, int worker) {
         job->s->kern->quantize_act(job->x + t * job->width, job->width, job->n_padded, act->q + at,
                                    act->scale + at / ACT_GROUP, act->sum4 + at / 4,
                                    act->scaled_sum + at / ACT_GROUP);
-        if (job->unit > 0) {
-            opt_rest_mark(act, t, job->x + t * job->width, job->width, job->unit);
-        }
+        opt_rest_split(act, t, job->x + t * job->width, job->width, job->n_padded);
     }
     return OPT_OK;
-}
-
-/* Second planes of what was quantized and marked. */
-static opt_status quantize_rest(opt_session *s, const quantize_job *job) {
-    opt_rest_job rest = {.s = s,
-                         .x = job->x,
-                         .width = job->width,
-                         .n_padded = job->n_padded,
-                         .n_tokens = job->n_tokens,
-                         .unit = job->unit};
-    return opt_exec_for(s, opt_ceil_div(job->n_tokens, OPT_REST_TOKENS), opt_rest_tile, &rest);
 }
 
 /* Makes input 0 of the node unless it is there. */
@@ -104,13 +94,10 @@ static opt_status quantize(opt_session *s, const opt_exec_node *x, const opt_run
                             .x = opt_exec_in(x, 0, run),
                             .width = width,
                             .n_padded = *n_padded,
-                            .n_tokens = run->n_tokens,
-                            .unit = s->act.unit != NULL ? s->act.unit[x->node->in[0]] : 0};
+                            .n_tokens = run->n_tokens};
         s->act.producer = -1;
-        opt_status st = opt_exec_for(s, opt_ceil_div(run->n_tokens, ACT_TILE), quantize_tile, &job);
-        if (st == OPT_OK && job.unit > 0) {
-            st = quantize_rest(s, &job);
-        }
+        const opt_status st =
+            opt_exec_for(s, opt_ceil_div(run->n_tokens, ACT_TILE), quantize_tile, &job);
         if (st != OPT_OK) {
             return st;
         }
@@ -162,7 +149,10 @@ opt_status opt_exec_quantized(opt_session *s, const opt_exec_node *x, const opt_
                         .scale = s->act.scale,
                         .sum4 = s->act.sum4,
                         .scaled_sum = s->act.scaled_sum,
-                        .n_padded = n_padded};
+                        .n_padded = n_padded,
+                        .low = s->act.low,
+                        .q_low = s->act.q_low,
+                        .sum_low = s->act.sum_low};
 done:
     return st;
 }

@@ -120,10 +120,6 @@ OPT_MUST_USE opt_status opt_exec_vector(opt_session *s, const opt_exec_node *x, 
 void opt_exec_need_scratch(opt_session *s, size_t bytes);
 /** Makes sure that inputs of this width can be quantized (opt_exec_quantized, _i16). */
 void opt_exec_need_act(opt_session *s, int64_t width);
-/** Makes sure that opt_exec_rest serves input 0 of the node, for weights in blocks of block_elems
- * (a power of two, at most OPT_REST_MAX_UNIT). */
-OPT_MUST_USE opt_status opt_exec_need_rest(opt_session *s, const opt_exec_node *x,
-                                           int64_t block_elems);
 /** Counts a weight as computed in int8 or in f32. */
 void opt_exec_count_linear(opt_session *s, bool int8);
 
@@ -131,34 +127,11 @@ void opt_exec_count_linear(opt_session *s, bool int8);
 
 /** Scratch of a worker, aligned to 64 bytes, as large as the largest need. */
 void *opt_exec_scratch(const opt_session *s, int worker);
-/** Input 0 of the node in int8. Made once for all nodes that read the same rows. */
+/** Input 0 of the node in int8, groups with outliers in two planes (rest.c). Made once for all
+ * nodes that read the same rows. */
 OPT_MUST_USE opt_status opt_exec_quantized(opt_session *s, const opt_exec_node *x,
                                            const opt_run *run, opt_act_i8 *out);
 
-/** Tokens whose second planes lie together. */
-#define OPT_REST_TOKENS 128
-#define OPT_REST_MAX_UNIT 256
-
-/**
- * Second plane of int8 activations, of the units (pieces of a row) that have outliers: what the
- * first plane leaves of them, quantized in the same way. To the product of the first plane, of
- * token t0 + token[e] for example, that of entry e with elements unit * u .. of the weights is to
- * be added, for all u in increasing order.
- */
-typedef struct opt_act_rest {
-    int64_t unit,
-        n_units;      /* elements of a unit: whole blocks of the weights; the last is shorter */
-    int64_t n_padded; /* of an entry */
-    int32_t *first;   /* [n_units + 1]: entries first[u] .. first[u + 1] - 1 are of unit u */
-    int32_t *token;   /* of an entry; in increasing order within a unit */
-    int8_t *q;        /* entries as rows of opt_act_i8 */
-    float *scale, *scaled_sum;
-    int16_t *sum4;
-} opt_act_rest;
-
-/** Of tokens t0 .. t0 + OPT_REST_TOKENS - 1 (t0 a multiple) of what opt_exec_quantized made last.
- */
-opt_act_rest opt_exec_rest(const opt_session *s, const opt_exec_node *x, int64_t t0);
 /** The same in a session of OPT_COMPUTE_I16: the tokens are rows. */
 OPT_MUST_USE opt_status opt_exec_quantized_i16(opt_session *s, const opt_exec_node *x,
                                                const opt_run *run, opt_i16 *out);

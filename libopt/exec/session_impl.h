@@ -21,11 +21,9 @@ typedef struct opt_act_buffer {
     int producer;       /* node whose rows are in there; -1: none */
 
     /* The second plane of outliers (rest.c). */
-    int64_t *unit;     /* [n_nodes] elements of a unit of a node's output; NULL: no second plane */
-    int64_t max_unit;  /* of them */
-    uint8_t *rest;     /* blocks of OPT_REST_TOKENS tokens */
-    size_t rest_block; /* bytes of one */
-    uint8_t *marks;    /* [n_batch, units of a row]: whether it has a second plane */
+    uint16_t *low;    /* [n_batch, max_padded / 512 rounded up] */
+    int8_t *q_low;    /* [n_batch, max_padded] */
+    int16_t *sum_low; /* [n_batch, max_padded / 16] */
 } opt_act_buffer;
 
 struct opt_session {
@@ -78,19 +76,9 @@ const opt_exec_op *opt_exec_row_of(const opt_op *op);
 bool opt_act_bytes(const opt_act_buffer *act, int64_t n_batch, size_t *out);
 void opt_act_bind(opt_act_buffer *act, int64_t n_batch, void *memory);
 
-/** The same of the second plane of outliers. */
-bool opt_rest_bytes(const opt_act_buffer *act, int64_t n_batch, size_t *out);
-void opt_rest_bind(opt_act_buffer *act, int64_t n_batch, void *memory);
-/** Marks the units of row x [n], quantized as row t, that get a second plane. */
-void opt_rest_mark(const opt_act_buffer *act, int64_t t, const float *x, int64_t n, int64_t unit);
-
-/** Rows x [n_tokens, width], quantized and marked. */
-typedef struct opt_rest_job {
-    const opt_session *s;
-    const float *x;
-    int64_t width, n_padded, n_tokens, unit;
-} opt_rest_job;
-/** Makes the second planes of tokens OPT_REST_TOKENS tile ..; `user` is an opt_rest_job. */
-opt_status opt_rest_tile(void *user, int64_t tile, int worker);
+/** Gives groups of row x [n], which quantize_act has made row t of, a second plane where they have
+ * outliers. */
+void opt_rest_split(const opt_act_buffer *act, int64_t t, const float *x, int64_t n,
+                    int64_t n_padded);
 
 #endif

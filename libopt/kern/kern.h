@@ -83,15 +83,21 @@ typedef struct opt_kspec {
 
 /**
  * Activations quantized to int8 in groups of 32 (the fast path's input), n_tokens rows of n_cols
- * elements, each padded with zeros to a multiple of 64:  x[t, i] ~ scale[t, i/32] * q[t, i].
+ * elements, each padded with zeros to a multiple of 64:  x[t, i] ~ scale[t, i/32] * q[t, i]. Groups
+ * that have a second plane have 16 bits:  x[t, i] ~ scale[t, i/32] * (q[t, i] + q_low[t, i] / 256).
  */
 typedef struct opt_act_i8 {
     const int8_t *q;         /* [n_tokens, n_padded], in [-127, 127] */
     const float *scale;      /* [n_tokens, n_padded / 32] */
     const int16_t *sum4;     /* [n_tokens, n_padded / 4]: sums of 4 neighbouring q */
     const float *scaled_sum; /* [n_tokens, n_padded / 32]: scale * sum of the group's q, for formats
-                                with an offset */
+                                with an offset; with both planes */
     int64_t n_padded;
+    /* Second planes; NULL: there are none. */
+    const uint16_t *low; /* [n_tokens, n_padded / 512 rounded up]: bit i of word w: group 16 w + i
+                            has one */
+    const int8_t *q_low; /* [n_tokens, n_padded], in [-127, 127], of groups that have one */
+    const int16_t *sum_low; /* [n_tokens, n_padded / 16]: sums of 16 neighbouring q_low */
 } opt_act_i8;
 
 /**
@@ -158,6 +164,8 @@ typedef void opt_kern_linear_direct_fn(const opt_kspec *s, const void *w, size_t
  * unit of elements that share a scale (32, or 16 in q2_k, q3_k, q6_k and nvfp4) the dot product of
  * codes is exact in integers; the units are added in increasing order with one f32 fused
  * multiply-add each (and one for an offset per unit), so every instruction set gives the same bits.
+ * Units of second planes are added in the same way to a sum of their own, which begins anew every
+ * OPT_ACT_LOW_SPAN groups and is added to the other one when these are done.
  * k may be less than a row has: then w begins with whole blocks of the first of k columns.
  */
 typedef void opt_kern_linear_i8_fn(const opt_kspec *s, const void *w, size_t row_bytes,

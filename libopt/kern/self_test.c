@@ -100,7 +100,8 @@ static bool linear_works(const opt_kern *k) {
                                scale + (ptrdiff_t)t * (ROW / 32), sum4 + (ptrdiff_t)t * (ROW / 4),
                                scaled_sum + (ptrdiff_t)t * (ROW / 32));
     }
-    const opt_act_i8 x = {q, scale, sum4, scaled_sum, ROW};
+    const opt_act_i8 x = {
+        .q = q, .scale = scale, .sum4 = sum4, .scaled_sum = scaled_sum, .n_padded = ROW};
     bool works = true;
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
         works = works && i8_works(k, &formats[i], &x);

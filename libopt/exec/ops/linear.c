@@ -4,6 +4,7 @@
 #include "base/attr.h"
 #include "base/num.h"
 #include "exec/exec.h"
+#include "kern/act.h"
 #include "kern/interleave.h"
 
 enum {
@@ -11,9 +12,8 @@ enum {
     MAX_TILES = 64, /* of one node, when few tokens run */
     MAX_SEATS = 64, /* threads with tiles of their own */
     PREFILL_ROWS = 64,
-    PREFILL_TOKENS = OPT_REST_TOKENS, /* of a tile; more would not fit in the second-level cache
-                                         beside the weights */
-    REST_ELEMS = PREFILL_ROWS * PREFILL_TOKENS, /* of one product of second planes */
+    PREFILL_TOKENS = 128, /* of a tile; more would not fit in the second-level cache beside the
+                             weights */
     FEW_TOKENS = 8,
     DIRECT_TOKENS = 4,         /* decoding inside the product pays off up to here */
     SCRATCH_BYTES = 256 << 10, /* weights decoded at once */
@@ -87,12 +87,7 @@ static opt_status prepare(opt_session *s, opt_exec_node *x) {
     l->row_bytes = l->w->bytes / (size_t)l->n_out;
     l->mode = choose_mode(s, l);
     if (l->mode == MODE_I8) {
-        const opt_status st = opt_exec_need_rest(s, x, l->w->format->block_elems);
-        if (st != OPT_OK) {
-            return st;
-        }
         opt_exec_need_act(s, l->n_in);
-        opt_exec_need_scratch(s, REST_ELEMS * sizeof(float));
     } else if (is_wide(l->mode)) {
         const int64_t n = i16_padded(l);
         l->decode_rows = WIDE_ROWS;
@@ -166,51 +161,6 @@ static void add_bias(const linear_state *l, float *y, int64_t row0, int64_t n_ro
     }
 }
 
-static opt_act_i8 act_rows(const opt_act_i8 *act, int64_t t0) {
-    const int64_t at = t0 * act->n_padded;
-    return (opt_act_i8){.q = act->q + at,
-                        .scale = act->scale + at / 32,
-                        .sum4 = act->sum4 + at / 4,
-                        .scaled_sum = act->scaled_sum + at / 32,
-                        .n_padded = act->n_padded};
-}
-
-/* Adds the product of entries e .. e + n_entries - 1 with elements begin .. begin + k - 1 of rows
- * [n_rows], which is made in `sums`. */
-static void add_rest(const opt_kern *kern, const linear_state *l, const opt_act_rest *rest,
-                     int64_t e, int64_t n_entries, int64_t u, const uint8_t *w, float *y,
-                     int64_t n_rows, float *sums) {
-    const int64_t begin = u * rest->unit, k = opt_min_i64(rest->unit, l->n_in - begin);
-    const size_t rows = l->w->runs ? OPT_RUN_ROWS : 1; /* whose blocks lie side by side */
-    const size_t off = (size_t)(begin / l->w->format->block_elems) * l->spec.block_bytes * rows;
-    const opt_act_i8 act = {.q = rest->q + e * rest->n_padded,
-                            .scale = rest->scale + e * rest->n_padded / 32,
-                            .sum4 = rest->sum4 + e * rest->n_padded / 4,
-                            .scaled_sum = rest->scaled_sum + e * rest->n_padded / 32,
-                            .n_padded = rest->n_padded};
-    l->linear_i8(&l->spec, w + off, l->row_bytes, &act, sums, n_rows, n_rows, n_entries, k);
-    for (int64_t i = 0; i < n_entries; i++) {
-        kern->add(y + rest->token[e + i] * l->n_out, sums + i * n_rows, n_rows);
-    }
-}
-
-/* One tile in int8: the first planes, then the second ones of units with outliers. */
-static void multiply_i8(const linear_job *job, const opt_exec_node *x, const uint8_t *w, float *y,
-                        int64_t t0, int64_t n_rows, int64_t n_tokens, int worker) {
-    const linear_state *l = x->state;
-    const opt_act_i8 act = act_rows(&job->act, t0);
-    const opt_act_rest rest = opt_exec_rest(job->s, x, t0);
-    l->linear_i8(&l->spec, w, l->row_bytes, &act, y, l->n_out, n_rows, n_tokens, l->n_in);
-    for (int64_t u = 0; u < rest.n_units; u++) {
-        const int64_t e = rest.first[u], n = rest.first[u + 1] - e;
-        const int64_t step = n > 0 ? REST_ELEMS / n / OPT_RUN_ROWS * OPT_RUN_ROWS : 1;
-        for (int64_t r = 0; n > 0 && r < n_rows; r += step) {
-            add_rest(opt_exec_kern(job->s), l, &rest, e, n, u, w + (size_t)r * l->row_bytes, y + r,
-                     opt_min_i64(step, n_rows - r), opt_exec_scratch(job->s, worker));
-        }
-    }
-}
-
 static void multiply_decoded(const linear_job *job, const linear_state *l, const float *in,
                              float *y, int64_t row0, int64_t n_rows, int64_t n_tokens, int worker) {
     const opt_kern *kern = opt_exec_kern(job->s);
@@ -273,7 +223,8 @@ static opt_status linear_tile(void *user, int64_t tile, int worker) {
     const uint8_t *w = l->w->data + (size_t)row0 * l->row_bytes;
     float *y = x->out + t0 * l->n_out + row0;
     if (l->mode == MODE_I8) {
-        multiply_i8(job, x, w, y, t0, n_rows, n_tokens, worker);
+        const opt_act_i8 act = opt_act_from(&job->act, t0);
+        l->linear_i8(&l->spec, w, l->row_bytes, &act, y, l->n_out, n_rows, n_tokens, l->n_in);
     } else if (l->mode == MODE_I16) {
         multiply_i16(job, l, y, row0, n_rows, n_tokens, worker);
     } else if (l->mode == MODE_BF16) {

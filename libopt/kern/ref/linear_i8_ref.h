@@ -30,35 +30,66 @@ typedef struct weights {
 /** Reads group g (elements 32 g .. 32 g + 31) of a stored row. */
 typedef void read_fn(const opt_kspec *s, const void *row, int64_t g, weights *out);
 
-/** Adds the parts of group g, in order, against token t. */
-static inline float add_group(float sum, const weights *w, const opt_act_i8 *x, int64_t t,
-                              int64_t g) {
-    const int8_t *q = x->q + t * x->n_padded + g * OPT_ACT_GROUP;
+/* An output while it is added up: first planes, and second planes of the current span. */
+typedef struct sums {
+    float first, low;
+} sums;
+
+/** Adds the second plane of part `part` (n elements) of group g of token t. Returns what the
+ * offset is multiplied with for both planes. */
+static inline float add_low(sums *s, const weights *w, const opt_act_i8 *x, int64_t t, int64_t g,
+                            int part, int n, int q_sum) {
+    const int8_t *q = x->q_low + t * x->n_padded + g * OPT_ACT_GROUP;
     const float scale = x->scale[t * (x->n_padded / OPT_ACT_GROUP) + g];
+    int dot = 0, low_sum = 0;
+    for (int i = part * n; i < (part + 1) * n; i++) {
+        dot += (w->code[i] - w->offset) * q[i];
+        low_sum += q[i];
+    }
+    s->low = fmaf((float)dot, w->d[part] * (scale * OPT_ACT_LOW_STEP), s->low);
+    return opt_act_both_sums(scale, q_sum, low_sum);
+}
+
+/** Adds the parts of group g, in order, against token t. */
+static inline void add_group(sums *s, const weights *w, const opt_act_i8 *x, int64_t t, int64_t g) {
+    const int64_t group = t * (x->n_padded / OPT_ACT_GROUP) + g, at = group * OPT_ACT_GROUP;
+    const float scale = x->scale[group];
     const int n = w->halves ? OPT_ACT_GROUP / 2 : OPT_ACT_GROUP;
     for (int part = 0; part < OPT_ACT_GROUP / n; part++) {
         int dot = 0;
         int q_sum = 0;
         for (int i = part * n; i < (part + 1) * n; i++) {
-            dot += (w->code[i] - w->offset) * q[i];
-            q_sum += q[i];
+            dot += (w->code[i] - w->offset) * x->q[at + i];
+            q_sum += x->q[at + i];
         }
-        sum = fmaf((float)dot, w->d[part] * scale, sum);
-        sum = w->has_min ? fmaf(w->m[part], scale * (float)q_sum, sum) : sum;
+        float scaled_sum = scale * (float)q_sum;
+        if (opt_act_has_low(x, t, g)) {
+            scaled_sum = add_low(s, w, x, t, g, part, n, q_sum);
+        }
+        s->first = fmaf((float)dot, w->d[part] * scale, s->first);
+        s->first = w->has_min ? fmaf(w->m[part], scaled_sum, s->first) : s->first;
     }
-    return sum;
+}
+
+/** Adds up both sums where a span ends: behind group g of n. */
+static inline void end_group(sums *s, const opt_act_i8 *x, int64_t g, int64_t n) {
+    if (x->low != NULL && ((g + 1) % OPT_ACT_LOW_SPAN == 0 || g + 1 == n)) {
+        *s = (sums){.first = s->first + s->low};
+    }
 }
 
 /** One output: the row's groups in increasing order against token t. */
 static inline float dot_row(const opt_kspec *s, read_fn *read, const void *row, const opt_act_i8 *x,
                             int64_t t, int64_t k) {
-    float sum = 0;
-    for (int64_t g = 0; g < opt_ceil_div(k, OPT_ACT_GROUP); g++) {
+    const int64_t n = opt_ceil_div(k, OPT_ACT_GROUP);
+    sums sum = {0};
+    for (int64_t g = 0; g < n; g++) {
         weights w = {0};
         read(s, row, g, &w);
-        sum = add_group(sum, &w, x, t, g);
+        add_group(&sum, &w, x, t, g);
+        end_group(&sum, x, g, n);
     }
-    return sum;
+    return sum.first;
 }
 
 /** The same for one row of a run. */
@@ -66,16 +97,17 @@ static inline float dot_run(const opt_kspec *s, read_fn *read, const uint8_t *ru
                             const opt_act_i8 *x, int64_t t, int64_t k) {
     uint8_t block[OPT_RUN_BLOCK_BYTES];
     const int64_t n_in_block = s->group / OPT_ACT_GROUP;
-    float sum = 0;
+    sums sum = {0};
     for (int64_t g = 0; g < k / OPT_ACT_GROUP; g++) {
         weights w = {0};
         if (g % n_in_block == 0) {
             opt_run_take(s, run, row, g / n_in_block, 1, block);
         }
         read(s, block, g % n_in_block, &w);
-        sum = add_group(sum, &w, x, t, g);
+        add_group(&sum, &w, x, t, g);
+        end_group(&sum, x, g, k / OPT_ACT_GROUP);
     }
-    return sum;
+    return sum.first;
 }
 
 #define LINEAR_RUN(name)                                                                           \

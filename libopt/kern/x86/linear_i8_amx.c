@@ -14,11 +14,12 @@ static inline OPT_ALWAYS_INLINE void linear(codes_layout layout, const opt_kspec
     const job j = {codes_rows_of(layout, s, k), w, row_bytes, x, y, ldy};
     amx_begin(32 / j.c.units);
     for (int64_t r = 0; r < n_rows; r += PANEL_ROWS) {
+        low_sums low;
         for (int64_t g0 = 0; g0 < j.c.n_groups; g0 += PANEL_GROUPS) {
             const int64_t n = opt_min_i64(PANEL_GROUPS, j.c.n_groups - g0);
             panel unpacked;
             unpack_rows(layout, &j, r, n_rows, g0, n, j.c.offset, &unpacked);
-            panel_run_tiles(&j, &unpacked, r, n_rows, g0, n, n_tokens);
+            panel_run_tiles(&j, &unpacked, r, n_rows, g0, n, n_tokens, &low);
         }
     }
     amx_end();
@@ -30,7 +31,11 @@ static inline OPT_ALWAYS_INLINE void linear(codes_layout layout, const opt_kspec
         if (n_tokens < TILE_MIN_TOKENS) {                                                          \
             few(s, w, row_bytes, x, y, ldy, n_rows, n_tokens, k);                                  \
         } else {                                                                                   \
-            linear(layout, s, w, row_bytes, x, y, ldy, n_rows, n_tokens, k);                       \
+            for (int64_t t = 0; t < n_tokens; t += PANEL_TOKENS) {                                 \
+                const opt_act_i8 part = opt_act_from(x, t);                                        \
+                linear(layout, s, w, row_bytes, &part, y + t * ldy, ldy, n_rows,                   \
+                       opt_min_i64(PANEL_TOKENS, n_tokens - t), k);                                \
+            }                                                                                      \
         }                                                                                          \
     }
 #define OF_FORMAT(name, layout)                                                                    \

@@ -10,6 +10,7 @@
 #ifndef OPT_KERN_X86_LINEAR_I8_AVX2_H
 #define OPT_KERN_X86_LINEAR_I8_AVX2_H
 
+#include "kern/act.h"
 #include "kern/rows.h"
 #include "kern/x86/codes_avx2.h"
 #include "kern/x86/codes_run.h"
@@ -20,7 +21,7 @@
 #endif
 
 #define PANEL_ROWS 16
-#define PANEL_GROUPS 16
+#define PANEL_GROUPS OPT_ACT_LOW_WORD
 #define PANEL_UNITS (2 * PANEL_GROUPS)
 #define MAX_BLOCK_UNITS 16
 
@@ -81,18 +82,27 @@ static inline int32_t group_sum(const int16_t *sum4) {
     return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xb1)));
 }
 
-/** Sum of the activations of unit u of a token. */
+/** Sum of the activations of unit u of a token's plane. */
 static inline OPT_ALWAYS_INLINE int32_t unit_sum(int units, const int16_t *sum4, int64_t u) {
     const int16_t *s = sum4 + 4 * u;
     return units == 1 ? group_sum(sum4 + 8 * u) : s[0] + s[1] + s[2] + s[3];
 }
 
-/** Scale of unit u times the sum of its activations; a group's is stored. */
-static inline OPT_ALWAYS_INLINE float unit_scaled_sum(int units, const float *scale,
-                                                      const float *scaled_sum, const int16_t *sum4,
+/** Scale of unit u of token t times the sum of its activations; a group's is stored. */
+static inline OPT_ALWAYS_INLINE float unit_scaled_sum(int units, const opt_act_i8 *x, int64_t t,
                                                       int64_t u) {
-    return units == 1 ? scaled_sum[u] : scale[u / units] * (float)unit_sum(units, sum4, u);
+    const int64_t group = t * (x->n_padded / 32) + u / units;
+    if (units == 1) {
+        return x->scaled_sum[group];
+    }
+    const int32_t sum = unit_sum(units, x->sum4 + group * 8, u % units);
+    return opt_act_has_low(x, t, u / units)
+               ? opt_act_both_sums(x->scale[group], sum, opt_act_low_sum(x, t, units, u))
+               : x->scale[group] * (float)sum;
 }
+
+/** Whether a sum of second planes ends before group g of n. */
+static inline bool span_ends(int64_t g, int64_t n) { return g % OPT_ACT_LOW_SPAN == 0 || g == n; }
 
 /** sum + dot * (d * scale) (+ m * scaled_sum). */
 static inline OPT_ALWAYS_INLINE __m256 add_unit(bool has_min, __m256 sum, __m256i dots, __m256 d,
@@ -124,6 +134,21 @@ static inline OPT_ALWAYS_INLINE void super_scales8(codes_layout layout, const jo
     }
 }
 
+/** Dot products of group g of 8 rows with one plane of a token, whose lanes begin with `start`: of
+ * the group, or of its halves. */
+static inline OPT_ALWAYS_INLINE void rows8_dots(codes_layout layout, const job *j, const uint8_t *w,
+                                                int64_t last, int64_t g, __m256i start,
+                                                const int8_t *q, __m256i of_unit[2]) {
+    const __m256i xq = _mm256_loadu_si256((const void *)(q + 32 * g));
+    __m256i dots[8];
+    for (int a = 0; a < 8; a++) {
+        const uint8_t *row = w + (size_t)opt_min_i64(a, last) * j->row_bytes;
+        dots[a] = group_dot(layout, &j->c, row, g, start, xq);
+    }
+    add_lanes4(dots, &of_unit[0], &of_unit[1]);
+    of_unit[0] = j->c.units == 1 ? _mm256_add_epi32(of_unit[0], of_unit[1]) : of_unit[0];
+}
+
 /** 8 rows from r, one token, on the stored blocks. Behind the last row, it is taken once more. */
 static inline OPT_ALWAYS_INLINE void rows8(codes_layout layout, const job *j, int64_t r,
                                            int64_t n_rows, int64_t t) {
@@ -135,23 +160,22 @@ static inline OPT_ALWAYS_INLINE void rows8(codes_layout layout, const job *j, in
     const int8_t *q = j->x->q + t * n_padded;
     const int16_t *sum4 = j->x->sum4 + t * (n_padded / 4);
     const float *scale = j->x->scale + t * (n_padded / 32);
-    const float *scaled_sum = j->x->scaled_sum + t * (n_padded / 32);
     float super_d[MAX_BLOCK_UNITS][8];
     float super_m[MAX_BLOCK_UNITS][8] = {{0}};
     __m256 sum = _mm256_setzero_ps();
+    __m256 low = _mm256_setzero_ps();
     for (int64_t g = 0; g < c.n_groups; g++) {
-        const __m256i xq = _mm256_loadu_si256((const void *)(q + 32 * g));
-        const __m256i xs = _mm256_cvtepi16_epi32(_mm_loadu_si128((const void *)(sum4 + 8 * g)));
-        const __m256i start = _mm256_mullo_epi32(xs, _mm256_set1_epi32(-j->offset));
         const int in_block = (int)codes_in_block(&c, g);
-        __m256i dots[8];
         __m256i of_unit[2];
-        for (int a = 0; a < 8; a++) {
-            const uint8_t *row = w + (size_t)opt_min_i64(a, last) * j->row_bytes;
-            dots[a] = group_dot(layout, &c, row, g, start, xq);
+        __m256i of_low[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+        const bool has_low = opt_act_has_low(j->x, t, g);
+        const __m256i xs = _mm256_cvtepi16_epi32(_mm_loadu_si128((const void *)(sum4 + 8 * g)));
+        rows8_dots(layout, j, w, last, g, _mm256_mullo_epi32(xs, _mm256_set1_epi32(-j->offset)), q,
+                   of_unit);
+        if (has_low) {
+            rows8_dots(layout, j, w, last, g, _mm256_setzero_si256(), j->x->q_low + t * n_padded,
+                       of_low);
         }
-        add_lanes4(dots, &of_unit[0], &of_unit[1]);
-        of_unit[0] = c.units == 1 ? _mm256_add_epi32(of_unit[0], of_unit[1]) : of_unit[0];
         if (c.super && in_block == 0) {
             super_scales8(layout, j, w, last, g, super_d, super_m);
         }
@@ -165,8 +189,17 @@ static inline OPT_ALWAYS_INLINE void rows8(codes_layout layout, const job *j, in
                 codes_scales(layout, &c, w, off, g, &d, &m);
             }
             const float min_scale =
-                c.has_min ? unit_scaled_sum(c.units, scale, scaled_sum, sum4, g * c.units + u) : 0;
+                c.has_min ? unit_scaled_sum(c.units, j->x, t, g * c.units + u) : 0;
             sum = add_unit(c.has_min, sum, of_unit[u], d, m, scale[g], min_scale);
+            if (has_low) {
+                const int start = -j->offset * opt_act_low_sum(j->x, t, c.units, g * c.units + u);
+                low = add_unit(false, low, _mm256_add_epi32(of_low[u], _mm256_set1_epi32(start)), d,
+                               m, scale[g] * OPT_ACT_LOW_STEP, 0);
+            }
+        }
+        if (j->x->low != NULL && span_ends(g + 1, c.n_groups)) {
+            sum = _mm256_add_ps(sum, low);
+            low = _mm256_setzero_ps();
         }
     }
     store8(j->y + t * j->ldy + r, n_rows - r, sum);
@@ -261,7 +294,7 @@ static inline OPT_ALWAYS_INLINE void unpack8(codes_layout layout, const job *j, 
 /** Adds 256 times the products of a unit's high bytes to what it begins with. */
 static inline OPT_ALWAYS_INLINE void panel_high(int n_t, const uint8_t (*codes)[PANEL_ROWS][4],
                                                 const int8_t *q, int64_t n_padded,
-                                                __m256i dots[3][2]) {
+                                                __m256i (*dots)[2]) {
     for (int b = 0; b < n_t; b++) {
         __m256i high[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
         for (int i = 0; i < 8; i++) {
@@ -278,6 +311,68 @@ static inline OPT_ALWAYS_INLINE void panel_high(int n_t, const uint8_t (*codes)[
     }
 }
 
+/** Tokens of one pass over panels. */
+#define PANEL_TOKENS 128
+
+/** Sums of second planes of a panel's rows. */
+typedef struct low_sums {
+    OPT_ALIGNED(32) float sum[PANEL_TOKENS][PANEL_ROWS];
+} low_sums;
+
+/** Adds group g0 + g of a panel's second planes for token t. */
+static inline OPT_ALWAYS_INLINE void panel_low_group(bool wide, int units, const job *j,
+                                                     const panel *w, int64_t t, int64_t g0,
+                                                     int64_t g, float *sum) {
+    const int planes = j->c.planes; /* of codes */
+    const int quads = 8 / units;
+    const int8_t *q = j->x->q_low + t * j->x->n_padded + g0 * 32;
+    const float scale = j->x->scale[t * (j->x->n_padded / 32) + g0 + g] * OPT_ACT_LOW_STEP;
+    for (int64_t u = g * units; u < (g + 1) * units; u++) {
+        __m256i dots[2];
+        dots[0] = dots[1] =
+            _mm256_set1_epi32(-j->offset * opt_act_low_sum(j->x, t, units, g0 * units + u));
+        if (planes == 2) {
+            panel_high(1, w->codes + 16 * u, q + 32 * u, 0, &dots);
+        }
+        const int64_t first = planes == 2 ? 16 * u + 8 : u * quads; /* quad */
+        for (int i = 0; i < quads; i++) {
+            const __m256i xq = _mm256_set1_epi32((int)opt_rd_u32le(q + 4 * (u * quads + i)));
+            for (int a = 0; a < 2; a++) {
+                const __m256i codes = _mm256_load_si256((const void *)w->codes[first + i][8 * a]);
+                dots[a] = dot(wide, dots[a], codes, xq);
+            }
+        }
+        for (int a = 0; a < 2; a++) {
+            const __m256 d = _mm256_load_ps(&w->d[u][8 * a]);
+            _mm256_store_ps(
+                sum + (ptrdiff_t)a * 8,
+                add_unit(false, _mm256_load_ps(sum + (ptrdiff_t)a * 8), dots[a], d, d, scale, 0));
+        }
+    }
+}
+
+/** Adds second planes of groups [g0, g0 + n) of a panel to the sums of all tokens. */
+static inline OPT_ALWAYS_INLINE void panel_low(bool wide, int units, const job *j, const panel *w,
+                                               int64_t g0, int64_t n, int64_t n_tokens,
+                                               low_sums *out) {
+    for (int64_t t = 0; t < n_tokens; t++) {
+        const uint32_t of_panel = opt_act_low_groups(j->x, t, g0, n);
+        for (uint32_t left = of_panel; left != 0; left &= left - 1) {
+            panel_low_group(wide, units, j, w, t, g0, __builtin_ctz(left), out->sum[t]);
+        }
+    }
+}
+
+/** Adds the sums of second planes to y [n_tokens, r .. r + 16), and begins new ones. */
+static void end_span(const job *j, int64_t r, int64_t n_rows, int64_t n_tokens, low_sums *low) {
+    for (int64_t t = 0; t < n_tokens; t++) {
+        for (int64_t i = 0; i < opt_min_i64(PANEL_ROWS, n_rows - r); i++) {
+            j->y[t * j->ldy + r + i] += low->sum[t][i];
+        }
+    }
+    memset(low, 0, sizeof *low);
+}
+
 /** Adds the panel's groups (from g0 of the row) to y [t .. t + n_t, r .. r + 16), which the first
  * groups set. */
 static inline OPT_ALWAYS_INLINE void panel_tile(bool wide, bool has_min, int units, int planes,
@@ -287,7 +382,6 @@ static inline OPT_ALWAYS_INLINE void panel_tile(bool wide, bool has_min, int uni
     const int8_t *q = j->x->q + t * n_padded + g0 * 32;
     const int16_t *sum4 = j->x->sum4 + t * (n_padded / 4) + g0 * 8;
     const float *scale = j->x->scale + t * (n_padded / 32) + g0;
-    const float *scaled_sum = j->x->scaled_sum + t * (n_padded / 32) + g0;
     const int quads = 8 / units; /* of a unit */
     float *y = j->y + t * j->ldy + r;
     const bool second = n_rows - r > 8;
@@ -302,11 +396,9 @@ static inline OPT_ALWAYS_INLINE void panel_tile(bool wide, bool has_min, int uni
         float min_scale[3];
         for (int b = 0; b < n_t; b++) {
             const int16_t *sum4_b = sum4 + b * (n_padded / 4);
-            const int64_t at = b * (n_padded / 32);
             const int total = j->offset != 0 ? unit_sum(units, sum4_b, u) : 0;
             dots[b][0] = dots[b][1] = _mm256_set1_epi32(-j->offset * total);
-            min_scale[b] =
-                has_min ? unit_scaled_sum(units, scale + at, scaled_sum + at, sum4_b, u) : 0;
+            min_scale[b] = has_min ? unit_scaled_sum(units, j->x, t + b, g0 * units + u) : 0;
         }
         if (planes == 2) {
             panel_high(n_t, w->codes + 16 * u, q + 32 * u, n_padded, dots);
@@ -343,8 +435,11 @@ static inline OPT_ALWAYS_INLINE void panel_tile(bool wide, bool has_min, int uni
 static inline OPT_ALWAYS_INLINE void panel_tokens(bool wide, bool has_min, int units, int planes,
                                                   const job *j, const panel *w, int64_t r,
                                                   int64_t n_rows, int64_t g0, int64_t n,
-                                                  int64_t n_tokens) {
+                                                  int64_t n_tokens, low_sums *low) {
     int64_t t = 0;
+    if (j->x->low != NULL) {
+        panel_low(wide, units, j, w, g0, n, n_tokens, low);
+    }
     for (; t + 3 <= n_tokens; t += 3) {
         panel_tile(wide, has_min, units, planes, 3, j, w, r, n_rows, g0, n, t);
     }
@@ -354,21 +449,25 @@ static inline OPT_ALWAYS_INLINE void panel_tokens(bool wide, bool has_min, int u
 }
 
 static OPT_NOINLINE void panel_run(bool wide, const job *j, const panel *w, int64_t r,
-                                   int64_t n_rows, int64_t g0, int64_t n, int64_t n_tokens) {
+                                   int64_t n_rows, int64_t g0, int64_t n, int64_t n_tokens,
+                                   low_sums *low) {
     if (j->c.planes == 2) {
-        panel_tokens(true, false, 1, 2, j, w, r, n_rows, g0, n, n_tokens);
+        panel_tokens(true, false, 1, 2, j, w, r, n_rows, g0, n, n_tokens, low);
     } else if (wide && j->c.has_min) { /* no wide format has units of 16 */
-        panel_tokens(true, true, 1, 1, j, w, r, n_rows, g0, n, n_tokens);
+        panel_tokens(true, true, 1, 1, j, w, r, n_rows, g0, n, n_tokens, low);
     } else if (wide) {
-        panel_tokens(true, false, 1, 1, j, w, r, n_rows, g0, n, n_tokens);
+        panel_tokens(true, false, 1, 1, j, w, r, n_rows, g0, n, n_tokens, low);
     } else if (j->c.units == 2 && j->c.has_min) {
-        panel_tokens(false, true, 2, 1, j, w, r, n_rows, g0, n, n_tokens);
+        panel_tokens(false, true, 2, 1, j, w, r, n_rows, g0, n, n_tokens, low);
     } else if (j->c.units == 2) {
-        panel_tokens(false, false, 2, 1, j, w, r, n_rows, g0, n, n_tokens);
+        panel_tokens(false, false, 2, 1, j, w, r, n_rows, g0, n, n_tokens, low);
     } else if (j->c.has_min) {
-        panel_tokens(false, true, 1, 1, j, w, r, n_rows, g0, n, n_tokens);
+        panel_tokens(false, true, 1, 1, j, w, r, n_rows, g0, n, n_tokens, low);
     } else {
-        panel_tokens(false, false, 1, 1, j, w, r, n_rows, g0, n, n_tokens);
+        panel_tokens(false, false, 1, 1, j, w, r, n_rows, g0, n, n_tokens, low);
+    }
+    if (j->x->low != NULL && span_ends(g0 + n, j->c.n_groups)) {
+        end_span(j, r, n_rows, n_tokens, low);
     }
 }
 
@@ -390,13 +489,14 @@ static inline OPT_ALWAYS_INLINE void linear(codes_layout layout, const opt_kspec
         return;
     }
     for (int64_t r = 0; r < n_rows; r += PANEL_ROWS) {
+        low_sums low = {0};
         const int64_t step = PANEL_GROUPS / j.c.planes;
         for (int64_t g0 = 0; g0 < j.c.n_groups; g0 += step) {
             const int64_t n = opt_min_i64(step, j.c.n_groups - g0);
             panel unpacked;
             unpack8(layout, &j, r, n_rows, g0, n, 0, &unpacked);
             unpack8(layout, &j, r + 8, n_rows, g0, n, 8, &unpacked);
-            panel_run(is_wide(layout), &j, &unpacked, r, n_rows, g0, n, n_tokens);
+            panel_run(is_wide(layout), &j, &unpacked, r, n_rows, g0, n, n_tokens, &low);
         }
     }
 }
@@ -487,6 +587,7 @@ static inline OPT_ALWAYS_INLINE void linear_run(codes_layout layout, const opt_k
     j.offset = offset_left(layout, &j.c);
     for (int64_t r = 0; r < n_rows; r += OPT_RUN_ROWS) {
         const uint8_t *block = j.w + (size_t)r * row_bytes;
+        low_sums low = {0};
         for (int64_t g0 = 0; g0 < j.c.n_groups; g0 += PANEL_GROUPS) {
             const int64_t n = opt_min_i64(PANEL_GROUPS, j.c.n_groups - g0);
             panel unpacked;
@@ -494,7 +595,7 @@ static inline OPT_ALWAYS_INLINE void linear_run(codes_layout layout, const opt_k
                 run_unpack(layout, s, &j.c, block, g, &unpacked);
                 block += OPT_RUN_ROWS * j.c.block_bytes;
             }
-            panel_run(is_wide(layout), &j, &unpacked, r, n_rows, g0, n, n_tokens);
+            panel_run(is_wide(layout), &j, &unpacked, r, n_rows, g0, n, n_tokens, &low);
         }
     }
 }
@@ -502,13 +603,21 @@ static inline OPT_ALWAYS_INLINE void linear_run(codes_layout layout, const opt_k
 #define LINEAR_RUN(function, layout)                                                               \
     void function(const opt_kspec *s, const void *w, size_t row_bytes, const opt_act_i8 *x,        \
                   float *y, int64_t ldy, int64_t n_rows, int64_t n_tokens, int64_t k) {            \
-        linear_run(layout, s, w, row_bytes, x, y, ldy, n_rows, n_tokens, k);                       \
+        for (int64_t t = 0; t < n_tokens; t += PANEL_TOKENS) {                                     \
+            const opt_act_i8 part = opt_act_from(x, t);                                            \
+            linear_run(layout, s, w, row_bytes, &part, y + t * ldy, ldy, n_rows,                   \
+                       opt_min_i64(PANEL_TOKENS, n_tokens - t), k);                                \
+        }                                                                                          \
     }
 
 #define LINEAR_I8(function, layout)                                                                \
     void function(const opt_kspec *s, const void *w, size_t row_bytes, const opt_act_i8 *x,        \
                   float *y, int64_t ldy, int64_t n_rows, int64_t n_tokens, int64_t k) {            \
-        linear(layout, s, w, row_bytes, x, y, ldy, n_rows, n_tokens, k);                           \
+        for (int64_t t = 0; t < n_tokens; t += PANEL_TOKENS) {                                     \
+            const opt_act_i8 part = opt_act_from(x, t);                                            \
+            linear(layout, s, w, row_bytes, &part, y + t * ldy, ldy, n_rows,                       \
+                   opt_min_i64(PANEL_TOKENS, n_tokens - t), k);                                    \
+        }                                                                                          \
     }
 
 #endif

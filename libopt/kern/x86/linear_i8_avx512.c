@@ -86,35 +86,34 @@ typedef struct rows_job {
     const uint8_t *w;
     size_t row_bytes;
     int64_t last;
-    const int8_t *q;
 } rows_job;
 
-/** Dot products of elements 64 p .. 64 p + 63, in 16 lanes of 4 elements each. */
-static inline OPT_ALWAYS_INLINE __m512i pair_dot(codes_layout layout, const rows_job *j, int64_t a,
-                                                 int64_t p) {
+/** Dot products of elements 64 p .. 64 p + 63 of a plane q, in 16 lanes of 4 elements each. */
+static inline OPT_ALWAYS_INLINE __m512i pair_dot(codes_layout layout, const rows_job *j,
+                                                 const int8_t *q, int64_t a, int64_t p) {
     const uint8_t *row = j->w + (size_t)a * j->row_bytes;
     if (j->c.planes == 2) {
-        const __m512i q = _mm512_loadu_si512(j->q + 64 * p);
+        const __m512i xq = _mm512_loadu_si512(q + 64 * p);
         __m512i planes[2];
         codes_load_planes(layout, &j->c, row, p, planes);
-        const __m512i high = _mm512_dpbusd_epi32(_mm512_setzero_si512(), planes[0], q);
-        return _mm512_dpbusd_epi32(_mm512_slli_epi32(high, 8), planes[1], q);
+        const __m512i high = _mm512_dpbusd_epi32(_mm512_setzero_si512(), planes[0], xq);
+        return _mm512_dpbusd_epi32(_mm512_slli_epi32(high, 8), planes[1], xq);
     }
     return _mm512_dpbusd_epi32(_mm512_setzero_si512(), codes_load(layout, &j->c, row, p),
-                               _mm512_loadu_si512(j->q + 64 * p));
+                               _mm512_loadu_si512(q + 64 * p));
 }
 
 /**
  * Dot products of 16 units of row a, from pair p on; in the order 0 2 4 6, 1 3 5 7, 8 10 12 14, 9
  * 11 13 15 where a unit is a group, and 0 4 8 12, 1 5 9 13, ... where it is half of one.
  */
-static inline OPT_ALWAYS_INLINE __m512i row_dots(codes_layout layout, const rows_job *j, int64_t a,
-                                                 int64_t p) {
+static inline OPT_ALWAYS_INLINE __m512i row_dots(codes_layout layout, const rows_job *j,
+                                                 const int8_t *q, int64_t a, int64_t p) {
     __m512i lanes[2];
     for (int h = 0; h < 2 / j->c.units; h++) {
         __m512i dot[4];
         for (int b = 0; b < 4; b++) {
-            dot[b] = pair_dot(layout, j, a, p + 4 * h + b);
+            dot[b] = pair_dot(layout, j, q, a, p + 4 * h + b);
         }
         lanes[h] = add_lanes4(dot[0], dot[1], dot[2], dot[3]);
     }
@@ -129,13 +128,13 @@ static inline int dots_place(int units, int i) {
 }
 
 /** Dot products of the units of pair p (two groups) of all rows. */
-static inline OPT_ALWAYS_INLINE void pair_dots(codes_layout layout, const rows_job *j, int64_t p,
-                                               __m512i *out) {
+static inline OPT_ALWAYS_INLINE void pair_dots(codes_layout layout, const rows_job *j,
+                                               const int8_t *q, int64_t p, __m512i *out) {
     __m512i lanes[4];
     for (int a = 0; a < 4; a++) {
         __m512i dot[4];
         for (int b = 0; b < 4; b++) {
-            dot[b] = pair_dot(layout, j, opt_min_i64(4 * a + b, j->last), p);
+            dot[b] = pair_dot(layout, j, q, opt_min_i64(4 * a + b, j->last), p);
         }
         lanes[a] = add_lanes4(dot[0], dot[1], dot[2], dot[3]);
     }
@@ -147,14 +146,14 @@ static inline OPT_ALWAYS_INLINE void pair_dots(codes_layout layout, const rows_j
 }
 
 /** Dot products of units [u0, u0 + n) of 16 rows: out[u - u0]; u0 begins a pair. */
-static inline OPT_ALWAYS_INLINE void rows16_dots(codes_layout layout, const rows_job *j, int64_t u0,
-                                                 int64_t n, ahead *next,
-                                                 __m512i out[RUN_UNITS + 3]) {
+static inline OPT_ALWAYS_INLINE void rows16_dots(codes_layout layout, const rows_job *j,
+                                                 const int8_t *q, int64_t u0, int64_t n,
+                                                 ahead *next, __m512i out[RUN_UNITS + 3]) {
     const int64_t n_whole = n / 16 * 16;
     const int64_t of_pair = 2 * j->c.units;
     for (int64_t a = 0; a <= j->last; a++) {
         for (int64_t u = 0; u < n_whole; u += 16) {
-            out[u + a] = row_dots(layout, j, a, (u0 + u) / of_pair);
+            out[u + a] = row_dots(layout, j, q, a, (u0 + u) / of_pair);
             prefetch_some(next);
         }
     }
@@ -167,8 +166,34 @@ static inline OPT_ALWAYS_INLINE void rows16_dots(codes_layout layout, const rows
         }
     }
     for (int64_t u = n_whole; u < n; u += of_pair) {
-        pair_dots(layout, j, (u0 + u) / of_pair, &out[u]);
+        pair_dots(layout, j, q, (u0 + u) / of_pair, &out[u]);
     }
+}
+
+/** Adds second planes of units [u0, u0 + n) of token t to their sum; super_d: of these units. */
+static inline OPT_ALWAYS_INLINE __m512 rows16_low(codes_layout layout, const rows_job *j,
+                                                  const opt_act_i8 *x, int64_t t, int64_t u0,
+                                                  int64_t n, __m512i off, const __m512i *super_d,
+                                                  __m512 sum) {
+    const int units = j->c.units, of_pair = 2 * units;
+    for (int64_t u = u0; u < u0 + n; u++) {
+        if (!opt_act_has_low(x, t, u / units)) {
+            continue;
+        }
+        const int32_t start = j->c.offset * opt_act_low_sum(x, t, units, u);
+        __m512i low[4];
+        __m512 d;
+        __m512 m;
+        pair_dots(layout, j, x->q_low + t * x->n_padded, u / of_pair, low);
+        if (j->c.super) {
+            d = _mm512_castsi512_ps(super_d[u - u0]);
+        } else {
+            codes_scales(layout, &j->c, j->w, off, u, &d, &m);
+        }
+        sum = add_unit(false, sum, _mm512_sub_epi32(low[u % of_pair], _mm512_set1_epi32(start)), d,
+                       d, x->scale[t * (x->n_padded / 32) + u / units] * OPT_ACT_LOW_STEP, 0);
+    }
+    return sum;
 }
 
 /** 16 rows from r, one token, on the stored blocks. */
@@ -176,7 +201,7 @@ static inline OPT_ALWAYS_INLINE void rows16(codes_layout layout, const job *j, i
                                             int64_t n_rows, int64_t t) {
     const int64_t n_padded = j->x->n_padded;
     const rows_job rows = {j->c, j->w + (size_t)r * j->row_bytes, j->row_bytes,
-                           opt_min_i64(15, n_rows - 1 - r), j->x->q + t * n_padded};
+                           opt_min_i64(15, n_rows - 1 - r)};
     const __m512i off = row_offsets(j, r, n_rows);
     const int units = rows.c.units;
     const int16_t *sum4 = j->x->sum4 + t * (n_padded / 4);
@@ -187,12 +212,13 @@ static inline OPT_ALWAYS_INLINE void rows16(codes_layout layout, const job *j, i
     ahead next = {(uintptr_t)rows.w + 16 * rows.row_bytes,
                   t == 0 ? 8 * rows.row_bytes / (size_t)n_units : 0};
     __m512 sum = _mm512_setzero_ps();
+    __m512 low = _mm512_setzero_ps();
     for (int64_t u0 = 0; u0 < n_units; u0 += RUN_UNITS) {
         const int64_t n = opt_min_i64(RUN_UNITS, n_units - u0);
         __m512i dots[RUN_UNITS + 3]; /* the last pair may reach behind the row's units */
-        __m512i super_d[16];
+        __m512i super_d[RUN_UNITS];
         __m512i super_m[16];
-        rows16_dots(layout, &rows, u0, n, &next, dots);
+        rows16_dots(layout, &rows, j->x->q + t * n_padded, u0, n, &next, dots);
         for (int64_t i = 0; i < n; i++) {
             const int64_t u = u0 + i;
             prefetch_some(&next);
@@ -201,17 +227,29 @@ static inline OPT_ALWAYS_INLINE void rows16(codes_layout layout, const job *j, i
             __m512 m;
             if (rows.c.super) {
                 if (i % 16 == 0) {
-                    super_scales16(layout, &rows.c, rows.w, rows.row_bytes, rows.last, u, super_d,
-                                   super_m);
+                    super_scales16(layout, &rows.c, rows.w, rows.row_bytes, rows.last, u,
+                                   super_d + i, super_m);
                 }
-                d = _mm512_castsi512_ps(super_d[i % 16]);
+                d = _mm512_castsi512_ps(super_d[i]);
                 m = _mm512_castsi512_ps(super_m[i % 16]);
             } else {
                 codes_scales(layout, &rows.c, rows.w, off, u, &d, &m);
             }
             const __m512i start = _mm512_set1_epi32(rows.c.offset * of_unit);
+            float of_min = unit_scaled_sum(units, scale, scaled_sum, u, of_unit);
+            if (units == 2 && rows.c.has_min && opt_act_has_low(j->x, t, u / units)) {
+                of_min = opt_act_both_sums(scale[u / units], of_unit,
+                                           opt_act_low_sum(j->x, t, units, u));
+            }
             sum = add_unit(rows.c.has_min, sum, _mm512_sub_epi32(dots[i], start), d, m,
-                           scale[u / units], unit_scaled_sum(units, scale, scaled_sum, u, of_unit));
+                           scale[u / units], of_min);
+        }
+        if (j->x->low != NULL) {
+            low = rows16_low(layout, &rows, j->x, t, u0, n, off, super_d, low);
+        }
+        if (j->x->low != NULL && span_ends((u0 + n) / units, rows.c.n_groups)) {
+            sum = _mm512_add_ps(sum, low);
+            low = _mm512_setzero_ps();
         }
     }
     _mm512_mask_storeu_ps(j->y + t * j->ldy + r, lanes16(n_rows - r), sum);
@@ -234,12 +272,13 @@ static inline OPT_ALWAYS_INLINE void linear(codes_layout layout, const opt_kspec
         return;
     }
     for (int64_t r = 0; r < n_rows; r += PANEL_ROWS) {
+        low_sums low;
         const int64_t step = PANEL_GROUPS / j.c.planes;
         for (int64_t g0 = 0; g0 < j.c.n_groups; g0 += step) {
             const int64_t n = opt_min_i64(step, j.c.n_groups - g0);
             panel unpacked;
             unpack_rows(layout, &j, r, n_rows, g0, n, 0, &unpacked);
-            optk_panel_run_avx512(&j, &unpacked, r, n_rows, g0, n, n_tokens);
+            optk_panel_run_avx512(&j, &unpacked, r, n_rows, g0, n, n_tokens, &low);
         }
     }
 }
@@ -247,7 +286,11 @@ static inline OPT_ALWAYS_INLINE void linear(codes_layout layout, const opt_kspec
 #define LINEAR_I8(function, layout)                                                                \
     void function(const opt_kspec *s, const void *w, size_t row_bytes, const opt_act_i8 *x,        \
                   float *y, int64_t ldy, int64_t n_rows, int64_t n_tokens, int64_t k) {            \
-        linear(layout, s, w, row_bytes, x, y, ldy, n_rows, n_tokens, k);                           \
+        for (int64_t t = 0; t < n_tokens; t += PANEL_TOKENS) {                                     \
+            const opt_act_i8 part = opt_act_from(x, t);                                            \
+            linear(layout, s, w, row_bytes, &part, y + t * ldy, ldy, n_rows,                       \
+                   opt_min_i64(PANEL_TOKENS, n_tokens - t), k);                                    \
+        }                                                                                          \
     }
 
 LINEAR_I8(optk_linear_i8_q8_0__avx512, CODES_Q8_0)

@@ -11,11 +11,12 @@ static inline OPT_ALWAYS_INLINE void run_tiles(codes_layout layout, int64_t elem
     const job j = run_job(layout, elems, c);
     amx_begin(32 / j.c.units);
     for (int64_t r = 0; r < c->n_rows; r += PANEL_ROWS) {
+        low_sums low;
         for (int64_t g0 = 0; g0 < j.c.n_groups; g0 += PANEL_GROUPS) {
             const int64_t n = opt_min_i64(PANEL_GROUPS, j.c.n_groups - g0);
             panel unpacked;
             unpack_runs(layout, &j, r, c->n_rows, g0, n, j.c.offset, &unpacked);
-            panel_run_tiles(&j, &unpacked, r, c->n_rows, g0, n, n_tokens);
+            panel_run_tiles(&j, &unpacked, r, c->n_rows, g0, n, n_tokens, &low);
         }
     }
     amx_end();
@@ -25,14 +26,18 @@ static inline OPT_ALWAYS_INLINE void run_tiles(codes_layout layout, int64_t elem
     void optk_linear_run_##name##__amx(const opt_kspec *s, const void *w, size_t row_bytes,        \
                                        const opt_act_i8 *x, float *y, int64_t ldy, int64_t n_rows, \
                                        int64_t n_tokens, int64_t k) {                              \
-        const run_call c = {s, w, row_bytes, x, y, ldy, n_rows, k};                                \
         if (n_tokens < TILE_MIN_TOKENS) {                                                          \
             optk_linear_run_##name##__avx512(s, w, row_bytes, x, y, ldy, n_rows, n_tokens, k);     \
         } else {                                                                                   \
-            MULTIPLY;                                                                              \
+            for (int64_t t = 0; t < n_tokens; t += PANEL_TOKENS) {                                 \
+                const opt_act_i8 part = opt_act_from(x, t);                                        \
+                const run_call c = {s, w, row_bytes, &part, y + t * ldy, ldy, n_rows, k};          \
+                const int64_t n = opt_min_i64(PANEL_TOKENS, n_tokens - t);                         \
+                MULTIPLY;                                                                          \
+            }                                                                                      \
         }                                                                                          \
     }
-#define OF_FORMAT(name, layout, elems) LINEAR_RUN(name, run_tiles(layout, elems, &c, n_tokens))
+#define OF_FORMAT(name, layout, elems) LINEAR_RUN(name, run_tiles(layout, elems, &c, n))
 
 OF_FORMAT(q8_0, CODES_Q8_0, 32)
 OF_FORMAT(q4_0, CODES_Q4_0, 32)
@@ -65,4 +70,4 @@ static void run_int(const run_call *c, int64_t n_tokens) {
         [2] = run_int2, [3] = run_int3, [4] = run_int4, [8] = run_int8};
     by_bits[c->s->bits](c, n_tokens);
 }
-LINEAR_RUN(int, run_int(&c, n_tokens))
+LINEAR_RUN(int, run_int(&c, n))

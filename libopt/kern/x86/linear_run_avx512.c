@@ -2,7 +2,8 @@
 #include "kern/x86/linear_run_avx512.h"
 
 #define LINEAR_RUN(name, layout, elems)                                                            \
-    RUN_ALL(name, layout, elems)                                                                   \
+    RUN_TOKENS(name, layout, elems, 2)                                                             \
+    RUN_ALL(name, layout, elems, for (; t + 2 <= n_tokens; t += 2) run_##name##_2(c, t))           \
     void optk_linear_run_##name##__avx512(const opt_kspec *s, const void *w, size_t row_bytes,     \
                                           const opt_act_i8 *x, float *y, int64_t ldy,              \
                                           int64_t n_rows, int64_t n_tokens, int64_t k) {           \

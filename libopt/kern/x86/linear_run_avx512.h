@@ -6,6 +6,8 @@
 #ifndef OPT_KERN_X86_LINEAR_RUN_AVX512_H
 #define OPT_KERN_X86_LINEAR_RUN_AVX512_H
 
+#include <string.h>
+
 #include "kern/rows.h"
 #include "kern/x86/unpack_run_avx512.h"
 
@@ -14,7 +16,7 @@
 /** From this many tokens a panel is faster; where units are half groups, earlier. */
 #define MIN_PANEL_TOKENS(units) ((units) == 1 ? 17 : 9)
 /** Units of a row whose activations are prepared at once: a multiple of 32. */
-#define MAX_UNITS 512
+#define MAX_UNITS (2 * OPT_ACT_LOW_SPAN)
 /** How far ahead of its use a run is asked for, in bytes: into the second-level cache, and from
  * there into the first. */
 #define FAR 8192
@@ -30,6 +32,10 @@ typedef struct run_acts {
     } start;         /* what units begin with, see unit_starts; dots shifted as their codes are */
     const int8_t *q; /* the first token's */
     int64_t n_padded;
+    /* Second planes. */
+    const int8_t *q_low;                           /* NULL: there are none */
+    uint8_t low[MAX_UNITS];                        /* bit t: group of token t has one */
+    int32_t low_start[MAX_TOKENS][MAX_UNITS + 16]; /* of units that have one, as start.dot */
 } run_acts;
 
 /**
@@ -42,10 +48,44 @@ static inline OPT_ALWAYS_INLINE __m512 settle(__m512 sum) {
     return sum;
 }
 
+/** Adds unit u of group g of a block, scaled by d, to the sums of second planes: of those tokens
+ * that have one. */
+static inline OPT_ALWAYS_INLINE void run_low(codes_layout layout, int n_t, const codes_rows *c,
+                                             const run_block *b, int g, int u, __m512 d,
+                                             const run_acts *x, int64_t at, __m512 *sum) {
+    const int shift = run_left_shift(layout, (int)c->block_elems, g);
+    const int quads = 8 / c->units;
+    OPT_ALIGNED(64) uint8_t codes[8][64];
+    __asm__ volatile("" : : : "memory"); /* codes are unpacked again: this is rare */
+    for (int i = 0; n_t > 1 && i < quads; i++) {
+        _mm512_store_si512(codes[i], run_quad(layout, c, b->bytes, g, u * 4 + i, shift));
+    }
+    for (int t = 0; t < n_t; t++) {
+        if (n_t > 1 && (x->low[at] >> t & 1) == 0) {
+            continue;
+        }
+        const int8_t *q = x->q_low + t * x->n_padded + 32 * at + (ptrdiff_t)u * 16;
+        __m512i low = _mm512_set1_epi32(c->has_min ? 0 : x->low_start[t][at * c->units + u]);
+        for (int i = 0; n_t == 1 && i < quads; i++) {
+            low = _mm512_dpbusd_epi32(low, run_quad(layout, c, b->bytes, g, u * 4 + i, shift),
+                                      four_bytes(q + (ptrdiff_t)i * 4));
+        }
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC unroll 1
+#endif
+        for (int i = 0; n_t > 1 && i < quads; i++) {
+            low = _mm512_dpbusd_epi32(low, _mm512_load_si512(codes[i]),
+                                      four_bytes(q + (ptrdiff_t)i * 4));
+        }
+        low = _mm512_srai_epi32(low, (unsigned)shift);
+        sum[t] = add_unit(false, sum[t], low, d, d, x->scale[t][at] * OPT_ACT_LOW_STEP, 0);
+    }
+}
+
 /** Adds group g of a block, `at` of the prepared activations, of n_t tokens. */
 static inline OPT_ALWAYS_INLINE void run_group(codes_layout layout, int n_t, const codes_rows *c,
                                                const run_block *b, int g, const run_acts *x,
-                                               int64_t at, __m512 *sum) {
+                                               int64_t at, __m512 *sum, __m512 *low) {
     const int units = c->units;
     const int shift = run_left_shift(layout, (int)c->block_elems, g);
     const int8_t *q = x->q + 32 * at;
@@ -73,6 +113,9 @@ static inline OPT_ALWAYS_INLINE void run_group(codes_layout layout, int n_t, con
                               c->has_min ? x->start.scaled_sum[t][unit] : 0);
             sum[t] = settle(sum[t]);
         }
+        if (__builtin_expect(x->low[at] != 0, 0)) {
+            run_low(layout, n_t, c, b, g, u, d, x, at, low);
+        }
     }
 }
 
@@ -91,7 +134,7 @@ static inline OPT_ALWAYS_INLINE void ask_ahead(const uint8_t *block, int64_t blo
 #define GROUP(g)                                                                                   \
     do {                                                                                           \
         if ((g) < n_in_block) {                                                                    \
-            run_group(layout, n_t, &c, &b, (g), x, at + (g), sum);                                 \
+            run_group(layout, n_t, &c, &b, (g), x, at + (g), sum, low);                            \
             if (first) {                                                                           \
                 ask_ahead(w, c.block_bytes, (g), n_in_block);                                      \
             }                                                                                      \
@@ -104,7 +147,9 @@ static inline OPT_ALWAYS_INLINE void run_rows(codes_layout layout, int n_t, code
                                               int64_t n, bool first, float *y, int64_t ldy) {
     const int n_in_block = (int)c.block_elems / 32;
     __m512 sum[MAX_TOKENS];
+    __m512 low[MAX_TOKENS];
     for (int t = 0; t < n_t; t++) {
+        low[t] = _mm512_setzero_ps();
         sum[t] = g0 == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(y + t * ldy);
     }
     w += g0 / n_in_block * c.block_bytes * OPT_RUN_ROWS;
@@ -121,7 +166,32 @@ static inline OPT_ALWAYS_INLINE void run_rows(codes_layout layout, int n_t, code
         GROUP(7);
     }
     for (int t = 0; t < n_t; t++) {
+        sum[t] = x->q_low != NULL ? _mm512_add_ps(sum[t], low[t]) : sum[t];
         _mm512_storeu_ps(y + t * ldy, sum[t]);
+    }
+}
+
+/** Prepares second planes of groups [g0, g0 + n) of a token, the t-th of those that are prepared.
+ */
+static inline OPT_ALWAYS_INLINE void run_prepare_low(codes_layout layout, const job *j,
+                                                     int64_t token, int64_t t, int64_t g0,
+                                                     int64_t n, run_acts *out) {
+    const opt_act_i8 *x = j->x;
+    const int units = j->c.units, n_elems = (int)j->c.block_elems;
+    for (int64_t g = 0; g < n; g += 16) {
+        const uint32_t low = opt_act_low_groups(x, token, g0 + g, opt_min_i64(16, n - g));
+        for (uint32_t left = low; left != 0; left &= left - 1) {
+            const int64_t at = g + __builtin_ctz(left);
+            const int shift = run_left_shift(layout, n_elems, (int)(at % (n_elems / 32)));
+            out->low[at] |= (uint8_t)(1 << t);
+            for (int u = 0; u < units; u++) {
+                const int32_t sum = opt_act_low_sum(x, token, units, (g0 + at) * units + u);
+                out->low_start[t][at * units + u] = -j->c.offset * sum * (1 << shift);
+            }
+        }
+        if (j->c.has_min && units == 2) {
+            low_scaled_sums(x, token, g0 + g, low, &out->start.scaled_sum[t][g * units]);
+        }
     }
 }
 
@@ -138,6 +208,8 @@ static inline OPT_ALWAYS_INLINE void run_prepare(codes_layout layout, const job 
     }
     out->q = j->x->q + t0 * n_padded + 32 * g0;
     out->n_padded = n_padded;
+    out->q_low = j->x->low != NULL ? j->x->q_low + t0 * n_padded + 32 * g0 : NULL;
+    memset(out->low, 0, sizeof out->low);
     for (int64_t t = 0; t < n_t; t++) {
         const int64_t group = (t0 + t) * (n_padded / 32) + g0;
         for (int64_t g = 0; g < n; g += 16) {
@@ -147,6 +219,7 @@ static inline OPT_ALWAYS_INLINE void run_prepare(codes_layout layout, const job 
             unit_starts(j->c.has_min, units, j->c.offset, opt_min_i64(16, n - g),
                         j->x->sum4 + (group + g) * 8, scale, j->x->scaled_sum + group + g, to);
         }
+        run_prepare_low(layout, j, t0 + t, t, g0, n, out);
         const bool shifted = run_left_shift(layout, n_elems, n_elems / 32 - 1) != 0;
         for (int64_t u = 0; shifted && !j->c.has_min && u < n * units; u += 16) {
             int32_t *start = &out->start.dot[t][u];
@@ -159,7 +232,7 @@ static inline OPT_ALWAYS_INLINE void run_prepare(codes_layout layout, const job 
 /** All rows with n_t tokens from t0. */
 static inline OPT_ALWAYS_INLINE void run_tokens(codes_layout layout, int n_t, const job *j,
                                                 int64_t n_rows, int64_t t0) {
-    const int64_t step = MAX_UNITS / j->c.units;
+    const int64_t step = OPT_ACT_LOW_SPAN;
     for (int64_t g0 = 0; g0 < j->c.n_groups; g0 += step) {
         const int64_t n = opt_min_i64(step, j->c.n_groups - g0);
         run_acts x;
@@ -171,14 +244,16 @@ static inline OPT_ALWAYS_INLINE void run_tokens(codes_layout layout, int n_t, co
     }
 }
 
+/** All rows with at most PANEL_TOKENS tokens. */
 static inline OPT_ALWAYS_INLINE void run_panels(codes_layout layout, const job *j, int64_t n_rows,
                                                 int64_t n_tokens) {
     for (int64_t r = 0; r < n_rows; r += PANEL_ROWS) {
+        low_sums low;
         for (int64_t g0 = 0; g0 < j->c.n_groups; g0 += PANEL_GROUPS) {
             const int64_t n = opt_min_i64(PANEL_GROUPS, j->c.n_groups - g0);
             panel unpacked;
             unpack_runs(layout, j, r, n_rows, g0, n, 0, &unpacked);
-            optk_panel_run_avx512(j, &unpacked, r, n_rows, g0, n, n_tokens);
+            optk_panel_run_avx512(j, &unpacked, r, n_rows, g0, n, n_tokens, &low);
         }
     }
 }
@@ -190,15 +265,26 @@ static inline OPT_ALWAYS_INLINE void run_panels(codes_layout layout, const job *
         run_tokens(layout, n_t, &j, c->n_rows, t);                                                 \
     }
 
-#define RUN_ALL(name, layout, elems)                                                               \
+#define RUN_PANELS(name, layout, elems)                                                            \
+    static OPT_NOINLINE void run_##name##_panels(const run_call *c, int64_t n_tokens) {            \
+        for (int64_t t = 0; t < n_tokens; t += PANEL_TOKENS) {                                     \
+            const opt_act_i8 x = opt_act_from(c->x, t);                                            \
+            job j = run_job(layout, elems, c);                                                     \
+            j.x = &x;                                                                              \
+            j.y += t * c->ldy;                                                                     \
+            run_panels(layout, &j, c->n_rows, opt_min_i64(PANEL_TOKENS, n_tokens - t));            \
+        }                                                                                          \
+    }
+
+/* A layout: up to 8 tokens at once, with two_tokens also 2. */
+#define RUN_ALL(name, layout, elems, two_tokens)                                                   \
     RUN_TOKENS(name, layout, elems, 1)                                                             \
-    RUN_TOKENS(name, layout, elems, 2)                                                             \
     RUN_TOKENS(name, layout, elems, 4)                                                             \
     RUN_TOKENS(name, layout, elems, 8)                                                             \
-    static OPT_NOINLINE void run_##name(const run_call *c, int64_t n_tokens) {                     \
-        const job j = run_job(layout, elems, c);                                                   \
-        if (n_tokens >= MIN_PANEL_TOKENS(j.c.units)) {                                             \
-            run_panels(layout, &j, c->n_rows, n_tokens);                                           \
+    RUN_PANELS(name, layout, elems)                                                                \
+    static void run_##name(const run_call *c, int64_t n_tokens) {                                  \
+        if (n_tokens >= MIN_PANEL_TOKENS(codes_rows_of(layout, c->s, c->k).units)) {               \
+            run_##name##_panels(c, n_tokens);                                                      \
             return;                                                                                \
         }                                                                                          \
         int64_t t = 0;                                                                             \
@@ -208,10 +294,8 @@ static inline OPT_ALWAYS_INLINE void run_panels(codes_layout layout, const job *
         for (; t + 4 <= n_tokens; t += 4) {                                                        \
             run_##name##_4(c, t);                                                                  \
         }                                                                                          \
-        for (; t + 2 <= n_tokens; t += 2) {                                                        \
-            run_##name##_2(c, t);                                                                  \
-        }                                                                                          \
-        if (t < n_tokens) {                                                                        \
+        two_tokens;                                                                                \
+        for (; t < n_tokens; t++) {                                                                \
             run_##name##_1(c, t);                                                                  \
         }                                                                                          \
     }

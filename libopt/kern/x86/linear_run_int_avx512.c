@@ -5,9 +5,9 @@
 #include "kern/x86/linear_run_avx512.h"
 
 #define RUN_GROUPS(bits)                                                                           \
-    RUN_ALL(int##bits##_g32, CODES_INT##bits, 32)                                                  \
-    RUN_ALL(int##bits##_g64, CODES_INT##bits, 64)                                                  \
-    RUN_ALL(int##bits##_g128, CODES_INT##bits, 128)                                                \
+    RUN_ALL(int##bits##_g32, CODES_INT##bits, 32, (void)0)                                         \
+    RUN_ALL(int##bits##_g64, CODES_INT##bits, 64, (void)0)                                         \
+    RUN_ALL(int##bits##_g128, CODES_INT##bits, 128, (void)0)                                       \
     static void run_int##bits(const run_call *c, int64_t n_tokens) {                               \
         if (c->s->group == 32) {                                                                   \
             run_int##bits##_g32(c, n_tokens);                                                      \

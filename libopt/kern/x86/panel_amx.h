@@ -126,8 +126,11 @@ static inline OPT_ALWAYS_INLINE void begin_sums(bool scaled, const panel_call *p
                                      : _mm512_maskz_loadu_ps(lanes16(left), y + 16 * a);
         }
         if (scaled && c->u == 0) {
-            unit_starts(true, 2, 0, opt_ceil_div(p->n_units, 2), x->sum4 + group * 8,
-                        x->scale + group, NULL, &work->start[first + b]);
+            const int64_t n = opt_ceil_div(p->n_units, 2);
+            unit_starts(true, 2, 0, n, x->sum4 + group * 8, x->scale + group, NULL,
+                        &work->start[first + b]);
+            low_scaled_sums(x, t, p->g0, opt_act_low_groups(x, t, p->g0, n),
+                            work->start[first + b].scaled_sum);
         }
     }
 }
@@ -211,10 +214,19 @@ TILE_TOKENS(tile_tokens_min_1, true, 1)
 TILE_TOKENS(tile_tokens_2, false, 2)
 TILE_TOKENS(tile_tokens_min_2, true, 2)
 
+/** Adds the sums of second planes to y. */
+static inline void add_low(const panel_call *p, const low_sums *low) {
+    for (int64_t t = 0; t < p->n_tokens; t++) {
+        for (int64_t i = 0; i < opt_min_i64(PANEL_ROWS, p->n_rows - p->r); i++) {
+            p->j->y[t * p->j->ldy + p->r + i] += low->sum[t][i];
+        }
+    }
+}
+
 /** optk_panel_run_avx512 on tiles, which the caller has configured for units of 32 / units bytes.
  */
 static inline void panel_run_tiles(const job *j, const panel *w, int64_t r, int64_t n_rows,
-                                   int64_t g0, int64_t n, int64_t n_tokens) {
+                                   int64_t g0, int64_t n, int64_t n_tokens, low_sums *low) {
     tile_work work;
     const panel_call p = {j, w, r, n_rows, g0, n * j->c.units, n_tokens};
     if (j->c.units == 1 && j->c.has_min) {
@@ -225,6 +237,12 @@ static inline void panel_run_tiles(const job *j, const panel *w, int64_t r, int6
         tile_tokens_min_2(&p, &work);
     } else {
         tile_tokens_2(&p, &work);
+    }
+    if (j->x->low != NULL) {
+        optk_panel_low_avx512(j, w, g0, n, n_tokens, !j->c.has_min, low);
+        if (span_ends(g0 + n, j->c.n_groups)) {
+            add_low(&p, low);
+        }
     }
 }
 

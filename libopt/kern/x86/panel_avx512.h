@@ -5,10 +5,12 @@
 #ifndef OPT_KERN_X86_PANEL_AVX512_H
 #define OPT_KERN_X86_PANEL_AVX512_H
 
+#include "kern/act.h"
 #include "kern/x86/codes_avx512.h"
 
 #define PANEL_ROWS 32
-#define PANEL_GROUPS 16
+#define PANEL_GROUPS OPT_ACT_LOW_WORD
+#define PANEL_TOKENS 128 /* of one pass over panels, at most */
 #define PANEL_UNITS (2 * PANEL_GROUPS)
 
 /* One call. */
@@ -26,6 +28,14 @@ static inline OPT_ALWAYS_INLINE __m512 add_unit(bool has_min, __m512 sum, __m512
                                                 __m512 m, float scale, float scaled_sum) {
     sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(d, _mm512_set1_ps(scale)), sum);
     return has_min ? _mm512_fmadd_ps(m, _mm512_set1_ps(scaled_sum), sum) : sum;
+}
+
+/** Whether a sum of second planes ends before group g of n. */
+static inline bool span_ends(int64_t g, int64_t n) { return g % OPT_ACT_LOW_SPAN == 0 || g == n; }
+
+/** Sum of half group u of the first plane. */
+static inline int32_t half_of_sum4(const int16_t *sum4, int64_t u) {
+    return sum4[4 * u] + sum4[4 * u + 1] + sum4[4 * u + 2] + sum4[4 * u + 3];
 }
 
 /**
@@ -109,6 +119,25 @@ static inline OPT_ALWAYS_INLINE void unit_starts(bool has_min, int units, int of
     }
 }
 
+/** Sums of second planes of a panel's rows. */
+typedef struct low_sums {
+    OPT_ALIGNED(64) float sum[PANEL_TOKENS][PANEL_ROWS];
+} low_sums;
+
+/** Of units of half groups, in groups `low` from g0 of token t: what their sums are with both
+ * planes, instead of the first one. */
+static inline void low_scaled_sums(const opt_act_i8 *x, int64_t t, int64_t g0, uint32_t low,
+                                   float *scaled_sum) {
+    for (; low != 0; low &= low - 1) {
+        const int64_t g = __builtin_ctz(low), group = t * (x->n_padded / 32) + g0 + g;
+        for (int u = 0; u < 2; u++) {
+            scaled_sum[2 * g + u] =
+                opt_act_both_sums(x->scale[group], half_of_sum4(x->sum4 + group * 8, u),
+                                  opt_act_low_sum(x, t, 2, 2 * (g0 + g) + u));
+        }
+    }
+}
+
 /**
  * v, in a register: gcc would load it anew for every use, and loads, not products, would then take
  * the time.
@@ -118,9 +147,15 @@ static inline OPT_ALWAYS_INLINE __m512i keep(__m512i v) {
     return v;
 }
 
-/** Multiplies the panel, groups [g0, g0 + n) of rows from r, with all tokens and adds to y, which
- * the first groups set. */
+/** Adds second planes of groups [g0, g0 + n), which lie in one word of opt_act_i8.low, to the sums
+ * of all tokens (at most PANEL_TOKENS), which the first groups of a span set. `is_signed`: the
+ * panel has signed codes without an offset. */
+void optk_panel_low_avx512(const job *j, const panel *w, int64_t g0, int64_t n, int64_t n_tokens,
+                           bool is_signed, low_sums *out);
+
+/** Multiplies the panel, groups [g0, g0 + n) of rows from r, with all tokens (at most PANEL_TOKENS)
+ * and adds to y, which the first groups set; `low` is the same for all groups of these rows. */
 void optk_panel_run_avx512(const job *j, const panel *w, int64_t r, int64_t n_rows, int64_t g0,
-                           int64_t n, int64_t n_tokens);
+                           int64_t n, int64_t n_tokens, low_sums *low);
 
 #endif

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "base/num.h"
+#include "kern/act.h"
 #include "kern/half.h"
 #include "kern/interleave.h"
 #include "kern/scales.h"
@@ -192,32 +193,71 @@ void check_linear_direct(opt_kern_linear_direct_fn *fn, const row_info *row) {
 
 /** Activations in every form, in exact-size blocks. */
 typedef struct act {
-    int8_t *q;
+    int8_t *q, *q_low;
     float *scale;
-    int16_t *sum4;
+    int16_t *sum4, *sum_low;
     float *scaled_sum;
+    uint16_t *low;
     opt_act_i8 view;
 } act;
 
-static act make_act(const opt_kern *ref, const float *x, int64_t n_tokens, int64_t k) {
+/** Gives some groups a second plane. What is in it does not matter to a product, so it is anything
+ * there is room for, the largest magnitudes among it. */
+static void add_low(act *a, int64_t n_tokens, int64_t k, int64_t n) {
+    const int64_t n_words = opt_act_low_words(n);
+    memset(a->low, 0, (size_t)(n_tokens * n_words) * sizeof *a->low);
+    for (int64_t at = 0; at < n_tokens * (n / 32); at++) {
+        const int64_t t = at / (n / 32), g = at % (n / 32);
+        if (g * 32 >= k || !(at * 7 % 13 < 3 || at * 7 % 29 == 5)) {
+            continue;
+        }
+        a->low[t * n_words + g / 16] |= (uint16_t)(1 << g % 16);
+        int32_t sum = 0, low = 0;
+        for (int64_t i = at * 32; i < (at + 1) * 32; i++) {
+            const int value = at % 3 == 0 ? 127 - 254 * (int)(at % 2) : (int)(i * 7919 % 255 - 127);
+            a->q_low[i] = (int8_t)(i % n < k ? value : 0);
+            a->sum_low[i / 16] = (int16_t)((i % 16 != 0 ? a->sum_low[i / 16] : 0) + a->q_low[i]);
+            sum += a->q[i];
+            low += a->q_low[i];
+        }
+        a->scaled_sum[at] = opt_act_both_sums(a->scale[at], sum, low);
+    }
+    a->view.low = a->low;
+    a->view.q_low = a->q_low;
+    a->view.sum_low = a->sum_low;
+}
+
+/** `low`: with second planes. */
+static act make_act(const opt_kern *ref, const float *x, int64_t n_tokens, int64_t k, bool low) {
     const int64_t n = (k + 63) / 64 * 64;
-    act a = {exact(n_tokens * n, 1),
-             exact(n_tokens * n / 32, sizeof(float)),
-             exact(n_tokens * n / 4, sizeof(int16_t)),
-             exact(n_tokens * n / 32, sizeof(float)),
-             {0}};
+    act a = {.q = exact(n_tokens * n, 1),
+             .q_low = exact(n_tokens * n, 1),
+             .scale = exact(n_tokens * n / 32, sizeof(float)),
+             .sum4 = exact(n_tokens * n / 4, sizeof(int16_t)),
+             .sum_low = exact(n_tokens * n / 16, sizeof(int16_t)),
+             .scaled_sum = exact(n_tokens * n / 32, sizeof(float)),
+             .low = exact(n_tokens * opt_act_low_words(n), sizeof(uint16_t))};
+    memset(a.q_low, 0x55, (size_t)(n_tokens * n)); /* what has no second plane is not looked at */
+    memset(a.sum_low, 0x55, (size_t)(n_tokens * n / 16) * sizeof *a.sum_low);
     for (int64_t t = 0; t < n_tokens; t++) {
         ref->quantize_act(x + t * k, k, n, a.q + t * n, a.scale + t * n / 32, a.sum4 + t * n / 4,
                           a.scaled_sum + t * n / 32);
     }
-    a.view = (opt_act_i8){a.q, a.scale, a.sum4, a.scaled_sum, n};
+    a.view = (opt_act_i8){
+        .q = a.q, .scale = a.scale, .sum4 = a.sum4, .scaled_sum = a.scaled_sum, .n_padded = n};
+    if (low) {
+        add_low(&a, n_tokens, k, n);
+    }
     return a;
 }
 
 static void free_act(act *a) {
     free(a->q);
+    free(a->q_low);
+    free(a->low);
     free(a->scale);
     free(a->sum4);
+    free(a->sum_low);
     free(a->scaled_sum);
 }
 
@@ -249,8 +289,10 @@ static void within_i8_bound(const opt_format *f, const row_info *row, const shap
                 /* the scale, where a block begins with it */
                 const float d = optk_ld_f16(w + (size_t)r * row_bytes +
                                             (size_t)(i / f->block_elems) * f->block_bytes);
+                const int64_t at = t * x->n_padded + i;
+                const double low = opt_act_has_low(x, t, i / 32) ? x->q_low[at] / 256.0 : 0.0;
                 const double activation =
-                    x->q[t * x->n_padded + i] * (double)x->scale[t * (x->n_padded / 32) + i / 32];
+                    (x->q[at] + low) * (double)x->scale[t * (x->n_padded / 32) + i / 32];
                 const double product = number_or_480(f, decoded[i], d) * activation;
                 sum += product;
                 size += fabs(product);
@@ -271,11 +313,9 @@ static void within_i8_bound(const opt_format *f, const row_info *row, const shap
 static void same_alone_i8(opt_kern_linear_i8_fn *fn, const opt_kspec *spec, const shape *s,
                           const uint8_t *w, size_t row_bytes, const opt_act_i8 *x, const float *y,
                           const char *what) {
-    const int64_t n = x->n_padded;
     float *one = exact(s->n_rows, sizeof *one);
     for (int64_t t = 0; t < s->n_tokens; t++) {
-        const opt_act_i8 xt = {x->q + t * n, x->scale + t * n / 32, x->sum4 + t * n / 4,
-                               x->scaled_sum + t * n / 32, n};
+        const opt_act_i8 xt = opt_act_from(x, t);
         fn(spec, w, row_bytes, &xt, one, s->n_rows, s->n_rows, 1, s->k);
         assert_same_floats(one, y + t * s->n_rows, s->n_rows, what);
     }
@@ -298,7 +338,7 @@ static void check_i8_shape(opt_kern_linear_i8_fn *fn, const row_info *row, const
     size_t row_bytes = 0;
     uint8_t *w = stored_rows(f, s->n_rows, s->k, &row_bytes);
     float *values = normals(s->n_tokens * s->k, 6);
-    act x = make_act(row->ref, values, s->n_tokens, s->k);
+    act x = make_act(row->ref, values, s->n_tokens, s->k, (s->n_rows + s->k / 32) % 3 != 0);
     float *y = exact(s->n_tokens * s->n_rows, sizeof *y);
     float *expected = exact(s->n_tokens * s->n_rows, sizeof *y);
     fn(&spec, w, row_bytes, &x.view, y, s->n_rows, s->n_rows, s->n_tokens, s->k);
@@ -387,7 +427,7 @@ static void check_run_shape(opt_kern_linear_run_fn *fn, const row_info *row, con
         assert_memory_equal(back, w + (size_t)r * row_bytes, row_bytes);
     }
     float *values = normals(s->n_tokens * s->k, 6);
-    act x = make_act(row->ref, values, s->n_tokens, s->k);
+    act x = make_act(row->ref, values, s->n_tokens, s->k, (s->n_rows + s->k / 32) % 3 != 0);
     const int64_t ldy = s->n_rows + 3;
     float *y = exact(s->n_tokens * ldy, sizeof *y);
     float *expected = exact(s->n_tokens * ldy, sizeof *y);
