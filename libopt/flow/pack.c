@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "flow/emit.h"
 #include "flow/runner.h"
+#include "io/gguf.h"
 #include "opt/quantize.h"
 #include "opt/text.h"
 
@@ -11,15 +12,20 @@
 typedef struct layout {
     const char *name;
     const opt_format *expand;
-    bool runs; /* matrices have their rows 16 together where they can */
+    bool runs;          /* matrices have their rows 16 together where they can */
+    uint32_t alignment; /* of tensors in the file; 0: GGUF's default */
 } layout;
 
+/* Tensors that begin with a page are mapped without a neighbour's bytes, and a tensor's pages may
+ * be read, dropped and given large pages on their own. */
+#define PAGE 4096
+
 static const layout layouts[] = {
-    {"native", NULL, true},
-    {"gguf", NULL, false},
-    {"gguf-f32", &opt_format_f32, false},
-    {"gguf-f16", &opt_format_f16, false},
-    {"gguf-bf16", &opt_format_bf16, false},
+    {"native", NULL, true, PAGE},
+    {"gguf", NULL, false, 0},
+    {"gguf-f32", &opt_format_f32, false, 0},
+    {"gguf-f16", &opt_format_f16, false, 0},
+    {"gguf-bf16", &opt_format_bf16, false, 0},
 };
 
 enum { N_LAYOUTS = sizeof layouts / sizeof layouts[0] };
@@ -58,6 +64,7 @@ static const opt_format *output_format(const layout *l, const opt_weight *w, boo
 
 /** What the header needs when everything else is planned. */
 typedef struct job {
+    const layout *layout;
     opt_opened opened;
     opt_plan *plan;
 } job;
@@ -67,13 +74,17 @@ static opt_status prepare(void *user) {
     opt_status st = OPT_OK;
     OPT_TRY(opt_open_tokenizer(&j->opened));
     OPT_TRY(opt_opened_kv(&j->opened, &j->plan->kv));
+    if (j->layout->alignment != 0) {
+        OPT_TRY(opt_kv_set_u32(j->plan->kv, OPT_GGUF_KEY_ALIGNMENT, j->layout->alignment));
+    }
     OPT_TRY(opt_plan_finish(j->plan));
 done:
     return st;
 }
 
-static opt_status make_plan(opt_ctx *ctx, const layout *l, job *j) {
+static opt_status make_plan(opt_ctx *ctx, job *j) {
     opt_status st = OPT_OK;
+    const layout *l = j->layout;
     const opt_model *m = j->opened.model;
     const bool from_gguf = opt_source_kind_of(j->opened.source) == OPT_SOURCE_GGUF;
     OPT_TRY(opt_plan_new(ctx, m, &j->plan));
@@ -94,13 +105,12 @@ opt_status opt_pack(opt_ctx *ctx, const opt_pack_options *options, opt_quantize_
     opt_status st = OPT_OK;
     const double start = opt_seconds();
     bool have_result = false;
-    const layout *l = NULL;
     job j = {0};
     OPT_REQUIRE(options->output != NULL || options->dry_run, ctx, OPT_ERR_USAGE, NULL,
                 "an output file is needed");
-    OPT_TRY(find_layout(ctx, options->to, &l));
+    OPT_TRY(find_layout(ctx, options->to, &j.layout));
     OPT_TRY(opt_open_model(ctx, options->input, &j.opened));
-    OPT_TRY(make_plan(ctx, l, &j));
+    OPT_TRY(make_plan(ctx, &j));
     if (options->output != NULL) {
         OPT_TRY(opt_emit_refuse_inputs(ctx, j.opened.source, options->output));
     }

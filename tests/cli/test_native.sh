@@ -16,6 +16,9 @@ for format in q4_0 q8_0 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs int4_g64 int3_g32
     *_k | iq4_xs) check "$format: every matrix of that format lies so" test "$(grep -c "^$format " out)" = 0 ;;
     *) check "$format: matrices with a number of rows that 16 does not divide stay as they were" grep -q "^$format " out ;;
     esac
+    expect 0 infer-run inspect native.gguf --json
+    check "$format: tensors begin with a page" grep -q '"general.alignment": 4096' out
+    check "$format: ... and end with one" test $(($(wc -c <native.gguf) % 4096)) = 0
     for options in "--compute fast" "--compute exact" "--compute fast -j 3"; do
         # shellcheck disable=SC2086
         check "$format: the same perplexity, $options" test "$(ppl plain.gguf $options)" = "$(ppl native.gguf $options)"
@@ -27,6 +30,8 @@ for format in q4_0 q8_0 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs int4_g64 int3_g32
     done
     expect 0 pack native.gguf -o back.gguf --to gguf -q --force
     check "$format: and back, bit for bit" same_bytes plain.gguf back.gguf
+    expect 0 infer-run inspect back.gguf --json
+    check "$format: ... in GGUF's own alignment" test "$(grep -c general.alignment out)" = 0
     expect 0 pack native.gguf -o again.gguf -q --force
     check "$format: native stays native" same_bytes native.gguf again.gguf
     expect 0 pack plain.gguf -o f1.gguf --to gguf-f32 -q --force
