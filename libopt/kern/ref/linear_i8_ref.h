@@ -1,6 +1,9 @@
 /**
  * The reference of the int8 path: one loop for all formats, which brings a function that reads a
  * group of a stored row. Included by the linear_i8_*_ref.c files.
+ *
+ * Where a stored scale is infinite or NaN, so are the results of its row; which of the two is left
+ * open, as rows of instruction sets make scales in other ways.
  */
 #ifndef OPT_KERN_REF_LINEAR_I8_H
 #define OPT_KERN_REF_LINEAR_I8_H

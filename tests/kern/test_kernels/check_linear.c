@@ -447,12 +447,51 @@ static void check_run_shape(opt_kern_linear_run_fn *fn, const row_info *row, con
     free(expected);
 }
 
+/** A scale that is infinite shows in the rows that have it, and in no other. */
+static void check_infinite_scale(opt_kern_linear_run_fn *fn, const row_info *row,
+                                 const opt_format *f) {
+    enum { ROWS = 32, BAD = 19, D = 80, DMIN = 82 }; /* of a block of q2_k */
+    static const int64_t n_tokens[] = {1, 3, 8, 20};
+    const int64_t k = 2 * f->block_elems;
+    const opt_kspec spec = opt_format_kspec(f);
+    for (size_t i = 0; i < 2 * (sizeof n_tokens / sizeof *n_tokens); i++) {
+        const int64_t n = n_tokens[i / 2];
+        size_t row_bytes = 0;
+        uint8_t *w = stored_rows(f, ROWS, k, &row_bytes);
+        uint8_t *runs = exact(ROWS, row_bytes);
+        memcpy(w + BAD * row_bytes + (i % 2 == 0 ? D : DMIN), (const uint8_t[2]){0, 0x7c}, 2);
+        for (int r = 0; r < ROWS; r++) {
+            opt_run_put(&spec, w + (size_t)r * row_bytes, r % OPT_RUN_ROWS, 2,
+                        runs + (size_t)(r / OPT_RUN_ROWS * OPT_RUN_ROWS) * row_bytes);
+        }
+        float *values = normals(n * k, 6);
+        act x = make_act(row->ref, values, n, k, true);
+        float *y = exact(n * ROWS, sizeof *y);
+        fn(&spec, runs, row_bytes, &x.view, y, ROWS, ROWS, n, k);
+        for (int64_t at = 0; at < n * ROWS; at++) {
+            assert_int_equal(isfinite(y[at]) != 0, at % ROWS != BAD);
+        }
+        row->ref->linear_i8[row->kfmt](&spec, w, row_bytes, &x.view, y, ROWS, ROWS, n, k);
+        for (int64_t at = 0; at < n * ROWS; at++) {
+            assert_int_equal(isfinite(y[at]) != 0, at % ROWS != BAD);
+        }
+        free(w);
+        free(runs);
+        free(values);
+        free_act(&x);
+        free(y);
+    }
+}
+
 void check_linear_run(opt_kern_linear_run_fn *fn, const row_info *row) {
     static const int64_t n_blocks[] = {1, 2, 3, 15, 16, 17, 18, 33}; /* panels take 512 columns */
     static const int64_t n_tokens[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 20, 33};
     for (int f = 0; opt_formats[f] != NULL; f++) {
         if (opt_formats[f]->kfmt != row->kfmt) {
             continue;
+        }
+        if (row->kfmt == OPT_KFMT_Q2_K) {
+            check_infinite_scale(fn, row, opt_formats[f]);
         }
         for (size_t g = 0; g < sizeof n_blocks / sizeof *n_blocks; g++) {
             for (size_t t = 0; t < sizeof n_tokens / sizeof *n_tokens; t++) {
