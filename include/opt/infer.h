@@ -262,26 +262,55 @@ typedef struct opt_probe_result {
     uint64_t bytes;   /**< of the buffer that was read */
 } opt_probe_result;
 
+#define OPT_BENCH_LIST 8
+/** Values that are measured one after the other. */
+typedef struct opt_bench_list {
+    int64_t v[OPT_BENCH_LIST];
+    int n;
+} opt_bench_list;
+
 typedef struct opt_bench_options {
     int64_t n_prompt, n_gen; /**< 0: 512, 128; negative: not measured */
     int64_t n_repeats;       /**< 0: 3 */
-    int64_t depth;           /**< tokens in the cache before those that are written */
-    int64_t n_batch;         /**< sequences that write at once, measured beside one; 0: not */
+    opt_bench_list depths;   /**< tokens in the cache before those that are written; none: 0 */
+    opt_bench_list batches;  /**< sequences that write at once, measured beside one; 0: not */
+    opt_bench_list threads;  /**< none: those of the context */
 } opt_bench_options;
+
+typedef enum opt_bench_kind {
+    OPT_BENCH_READ,  /**< a prompt at once */
+    OPT_BENCH_WRITE, /**< tokens one by one */
+    OPT_BENCH_BATCH  /**< tokens of several sequences at once */
+} opt_bench_kind;
+
+/** One measurement, and what the machine can do at best with the same threads. */
+typedef struct opt_bench_row {
+    opt_bench_kind kind;
+    int n_threads;
+    int64_t n_tokens, depth, n_seqs;
+    double tps, tps_min, tps_max; /**< tokens/s of all sequences: median and range over repeats */
+    opt_probe_result probe;
+    double of_peak;      /**< share of the int8 peak that the linear layers reach */
+    double of_bandwidth; /**< share of the bandwidth at which weights are read; 0 for a prompt */
+} opt_bench_row;
+
+#define OPT_BENCH_ROWS (OPT_BENCH_LIST * (1 + 2 * OPT_BENCH_LIST))
 
 typedef struct opt_bench_result {
     int64_t n_prompt, n_gen, n_repeats;
     double prompt_tps, prompt_tps_min,
         prompt_tps_max; /**< tokens/s: median and range over the repeats */
     double gen_tps, gen_tps_min, gen_tps_max;
-    double gen_bytes_per_token; /**< weight bytes that one generated token reads */
-    double ops_per_token; /**< of the linear layers, for a token of the prompt (the head counts
-                              for its last one only); a multiply-add is two */
+    double gen_bytes_per_token;  /**< weight bytes that one generated token reads */
+    double ops_per_token;        /**< of the linear layers; a multiply-add is two */
+    double prompt_ops_per_token; /**< where the head counts for the last one only */
     int64_t depth, n_batch;
     double batch_tps, batch_tps_min, batch_tps_max; /**< of all sequences together */
     opt_probe_result probe;
     double prompt_of_peak;   /**< share of the int8 peak that reading the prompt reaches */
     double gen_of_bandwidth; /**< share of the bandwidth at which one sequence reads weights */
+    opt_bench_row rows[OPT_BENCH_ROWS]; /**< all; what is above: the first of each kind */
+    int n_rows;
 } opt_bench_result;
 
 typedef struct opt_profile_options {

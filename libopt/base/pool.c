@@ -235,6 +235,12 @@ void opt_pool_free(opt_pool *pool) {
     free(pool);
 }
 
+void opt_pool_resize(opt_ctx *ctx, int n_threads) {
+    opt_pool_free(ctx->pool);
+    ctx->pool = NULL; /* the next section makes another */
+    ctx->n_threads = n_threads;
+}
+
 /** Lets the workers in, wakes as many sleepers as there are tiles for. */
 static void open_section(opt_pool *pool) {
     atomic_store_explicit(&pool->state, STATE_OPEN, memory_order_release);

@@ -20,4 +20,10 @@ typedef opt_status (*opt_tile_fn)(void *user, int64_t tile, int worker);
  */
 OPT_MUST_USE opt_status opt_parallel_for(opt_ctx *ctx, int64_t n_tiles, opt_tile_fn fn, void *user);
 
+/**
+ * Ends the threads; what follows runs on n_threads (1 .. 1024). Not inside of a parallel section,
+ * and nothing that was made for the number before (scratch of workers, sessions) may be used again.
+ */
+void opt_pool_resize(opt_ctx *ctx, int n_threads);
+
 #endif

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/num.h"
+#include "base/pool.h"
 #include "base/rng.h"
 #include "flow/probe.h"
 #include "flow/runner.h"
@@ -98,20 +99,26 @@ done:
     return st;
 }
 
-/** n speeds, after one run that pages in the weights: median and range. */
-static opt_status repeat(const bench *b, opt_status (*measure)(const bench *, double *), int64_t n,
-                         double *tps, double *mid, double *low, double *high) {
+/** n_repeats speeds, after one run that pages in the weights: median and range. */
+static opt_status repeat(const bench *b, opt_status (*measure)(const bench *, double *),
+                         opt_bench_row row, opt_bench_result *out) {
     opt_status st = OPT_OK;
+    const int64_t n = out->n_repeats;
+    double *tps = opt_alloc_array(b->ctx, (size_t)n, sizeof *tps);
+    OPT_TRY_PTR(tps);
     OPT_TRY(measure(b, &tps[0]));
     for (int64_t i = 0; i < n; i++) {
         OPT_TRY(measure(b, &tps[i]));
-        opt_progress(b->ctx, measure == measure_prompt ? "reading" : "writing", (double)(i + 1),
+        opt_progress(b->ctx, row.kind == OPT_BENCH_READ ? "reading" : "writing", (double)(i + 1),
                      (double)n);
     }
-    *mid = median(tps, n);
-    *low = tps[0];
-    *high = tps[n - 1];
+    row.tps = median(tps, n);
+    row.tps_min = tps[0];
+    row.tps_max = tps[n - 1];
+    row.n_threads = opt_ctx_n_threads(b->ctx);
+    out->rows[out->n_rows++] = row;
 done:
+    opt_free(b->ctx, tps);
     return st;
 }
 
@@ -139,14 +146,15 @@ static double ops_per_token(const opt_model *m, int64_t n) {
     return ops;
 }
 
-static opt_status measure_batch(bench *b, opt_runner *r, double *tps, opt_bench_result *out) {
+static opt_status measure_batch(bench *b, const opt_runner *r, int64_t n_seqs,
+                                opt_bench_result *out) {
     opt_status st = OPT_OK;
     opt_session_options o = opt_runner_session_options(r, b->n_gen);
-    o.n_seqs = (int)out->n_batch;
+    o.n_seqs = (int)n_seqs;
     o.n_batch = OPT_MAX_SEQS;
     OPT_TRY(opt_session_new(b->ctx, r->opened.model, &o, &b->many));
-    OPT_TRY(repeat(b, measure_many, out->n_repeats, tps, &out->batch_tps, &out->batch_tps_min,
-                   &out->batch_tps_max));
+    const opt_bench_row row = {.kind = OPT_BENCH_BATCH, .n_tokens = b->n_gen, .n_seqs = n_seqs};
+    OPT_TRY(repeat(b, measure_many, row, out));
 done:
     opt_session_free(b->many);
     b->many = NULL;
@@ -157,48 +165,122 @@ static int64_t count_of(int64_t asked, int64_t fallback) {
     return asked > 0 ? asked : (asked < 0 ? 0 : fallback);
 }
 
+static int64_t largest(const opt_bench_list *list) {
+    int64_t most = 0;
+    for (int i = 0; i < list->n; i++) {
+        most = opt_max_i64(most, list->v[i]);
+    }
+    return most;
+}
+
+/** Shares of what the machine can do, for rows from `first` on. */
+static void compare_rows(opt_bench_result *out, int first, const opt_probe_result *probe) {
+    for (int i = first; i < out->n_rows; i++) {
+        opt_bench_row *row = &out->rows[i];
+        row->probe = *probe;
+        const double ops =
+            row->kind == OPT_BENCH_READ ? out->prompt_ops_per_token : out->ops_per_token;
+        row->of_peak = row->tps * ops / (1e9 * probe->peak_i8);
+        if (row->kind != OPT_BENCH_READ) { /* weights are read once for all sequences */
+            row->of_bandwidth = row->tps / (double)row->n_seqs * out->gen_bytes_per_token /
+                                (1e9 * probe->bandwidth);
+        }
+    }
+}
+
+/** Everything with the context's threads. */
+static opt_status measure_all(bench *b, const opt_runner *r, const opt_bench_options *o,
+                              opt_bench_result *out) {
+    opt_status st = OPT_OK;
+    opt_probe_result probe = {0};
+    const int first = out->n_rows;
+    const int64_t n_ctx = opt_max_i64(1, opt_max_i64(b->n_prompt, largest(&o->depths) + b->n_gen));
+    const opt_session_options session = opt_runner_session_options(r, n_ctx);
+    OPT_TRY(opt_session_new(b->ctx, r->opened.model, &session, &b->session));
+    if (b->n_prompt > 0) {
+        const opt_bench_row row = {.kind = OPT_BENCH_READ, .n_tokens = b->n_prompt, .n_seqs = 1};
+        OPT_TRY(repeat(b, measure_prompt, row, out));
+    }
+    for (int i = 0; b->n_gen > 0 && i < opt_max_i64(1, o->depths.n); i++) {
+        b->depth = o->depths.n > 0 ? o->depths.v[i] : 0;
+        const opt_bench_row row = {
+            .kind = OPT_BENCH_WRITE, .n_tokens = b->n_gen, .depth = b->depth, .n_seqs = 1};
+        OPT_TRY(repeat(b, measure_gen, row, out));
+    }
+    for (int i = 0; b->n_gen > 0 && i < o->batches.n; i++) {
+        if (o->batches.v[i] > 0) {
+            OPT_TRY(measure_batch(b, r, opt_min_i64(o->batches.v[i], OPT_MAX_SEQS), out));
+        }
+    }
+    OPT_TRY(opt_probe(b->ctx, &probe));
+    compare_rows(out, first, &probe);
+done:
+    opt_session_free(b->session);
+    b->session = NULL;
+    return st;
+}
+
+/** The first row of every kind stands in the result, too. */
+static void summarize(opt_bench_result *out) {
+    for (int i = out->n_rows - 1; i >= 0; i--) {
+        const opt_bench_row *row = &out->rows[i];
+        switch (row->kind) {
+        case OPT_BENCH_READ:
+            out->prompt_tps = row->tps;
+            out->prompt_tps_min = row->tps_min;
+            out->prompt_tps_max = row->tps_max;
+            out->prompt_of_peak = row->of_peak;
+            break;
+        case OPT_BENCH_WRITE:
+            out->gen_tps = row->tps;
+            out->gen_tps_min = row->tps_min;
+            out->gen_tps_max = row->tps_max;
+            out->gen_of_bandwidth = row->of_bandwidth;
+            out->depth = row->depth;
+            break;
+        case OPT_BENCH_BATCH:
+            out->batch_tps = row->tps;
+            out->batch_tps_min = row->tps_min;
+            out->batch_tps_max = row->tps_max;
+            out->n_batch = row->n_seqs;
+            break;
+        }
+        out->probe = row->probe;
+    }
+}
+
 opt_status opt_bench(opt_ctx *ctx, opt_runner *r, const opt_bench_options *options,
                      opt_bench_result *result) {
     opt_status st = OPT_OK;
-    opt_bench_result out = {
-        .n_prompt = count_of(options->n_prompt, DEFAULT_PROMPT),
-        .n_gen = count_of(options->n_gen, DEFAULT_GEN),
-        .n_repeats = count_of(options->n_repeats, DEFAULT_REPEATS),
-    };
-    out.depth = options->depth;
-    out.n_batch = out.n_gen > 0 ? opt_min_i64(options->n_batch, OPT_MAX_SEQS) : 0;
-    bench b = {.ctx = ctx, .n_prompt = out.n_prompt, .n_gen = out.n_gen, .depth = out.depth};
-    const int64_t n_tokens = opt_max_i64(out.n_prompt, out.depth) + out.n_gen;
-    double *tps = opt_alloc_array(ctx, (size_t)out.n_repeats, sizeof *tps);
-    OPT_TRY_PTR(tps);
+    const int n_threads = opt_ctx_n_threads(ctx);
+    const opt_model *m = r->opened.model;
+    bench b = {.ctx = ctx,
+               .n_prompt = count_of(options->n_prompt, DEFAULT_PROMPT),
+               .n_gen = count_of(options->n_gen, DEFAULT_GEN)};
+    *result = (opt_bench_result){.n_prompt = b.n_prompt,
+                                 .n_gen = b.n_gen,
+                                 .n_repeats = count_of(options->n_repeats, DEFAULT_REPEATS),
+                                 .gen_bytes_per_token = bytes_per_token(m),
+                                 .ops_per_token = ops_per_token(m, 0),
+                                 .prompt_ops_per_token = ops_per_token(m, b.n_prompt)};
+    const int64_t n_tokens = opt_max_i64(b.n_prompt, largest(&options->depths)) + b.n_gen;
     b.tokens = opt_alloc_array(ctx, (size_t)n_tokens, sizeof *b.tokens);
     OPT_TRY_PTR(b.tokens);
     const uint64_t key = opt_rng_key(0, "bench", "tokens");
     for (int64_t i = 0; i < n_tokens; i++) {
-        b.tokens[i] =
-            (int32_t)(opt_rng_u64(key, (uint64_t)i) % (uint64_t)r->opened.model->hp.n_vocab);
+        b.tokens[i] = (int32_t)(opt_rng_u64(key, (uint64_t)i) % (uint64_t)m->hp.n_vocab);
     }
-    OPT_TRY(opt_runner_session(r, opt_max_i64(1, opt_max_i64(b.n_prompt, b.depth + b.n_gen)),
-                               &b.session));
-    if (b.n_prompt > 0) {
-        OPT_TRY(repeat(&b, measure_prompt, out.n_repeats, tps, &out.prompt_tps, &out.prompt_tps_min,
-                       &out.prompt_tps_max));
+    for (int i = 0; i < opt_max_i64(1, options->threads.n); i++) {
+        if (options->threads.n > 0) {
+            opt_pool_resize(ctx, (int)options->threads.v[i]);
+        }
+        OPT_TRY(measure_all(&b, r, options, result));
     }
-    if (b.n_gen > 0) {
-        OPT_TRY(repeat(&b, measure_gen, out.n_repeats, tps, &out.gen_tps, &out.gen_tps_min,
-                       &out.gen_tps_max));
-    }
-    if (out.n_batch > 0) {
-        OPT_TRY(measure_batch(&b, r, tps, &out));
-    }
-    OPT_TRY(opt_probe(ctx, &out.probe));
-    out.gen_bytes_per_token = bytes_per_token(r->opened.model);
-    out.ops_per_token = ops_per_token(r->opened.model, out.n_prompt);
-    out.prompt_of_peak = out.prompt_tps * out.ops_per_token / (1e9 * out.probe.peak_i8);
-    out.gen_of_bandwidth = out.gen_tps * out.gen_bytes_per_token / (1e9 * out.probe.bandwidth);
-    *result = out;
+    summarize(result);
 done:
-    opt_free(ctx, tps);
+    if (options->threads.n > 0) {
+        opt_pool_resize(ctx, n_threads);
+    }
     opt_free(ctx, b.tokens);
     return st;
 }

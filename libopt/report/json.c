@@ -223,7 +223,7 @@ static void put_bench(opt_jsonw *w, const opt_bench_result *b) {
     opt_jsonw_put_i64(w, "generated_tokens", b->n_gen);
     opt_jsonw_put_i64(w, "repeats", b->n_repeats);
     opt_jsonw_put_f64(w, "bytes_per_generated_token", b->gen_bytes_per_token);
-    opt_jsonw_put_f64(w, "operations_per_token", b->ops_per_token);
+    opt_jsonw_put_f64(w, "operations_per_token", b->prompt_ops_per_token);
     opt_jsonw_put_i64(w, "depth", b->depth);
     opt_jsonw_put_i64(w, "batch", b->n_batch);
 }
@@ -249,6 +249,30 @@ static void put_profile_rows(opt_jsonw *w, const char *key, const opt_profile_ro
 static void put_probe(opt_jsonw *w, const opt_probe_result *p) {
     opt_jsonw_put_f64(w, "bandwidth_gb_per_second", p->bandwidth);
     opt_jsonw_put_f64(w, "int8_peak_gop_per_second", p->peak_i8);
+}
+
+/** Every measurement of a bench, under "run". */
+static void put_bench_rows(opt_jsonw *w, const opt_bench_result *b) {
+    static const char *const kinds[] = {"read", "write", "batch"};
+    opt_jsonw_key(w, "rows");
+    opt_jsonw_begin_array(w);
+    for (int i = 0; i < b->n_rows; i++) {
+        const opt_bench_row *row = &b->rows[i];
+        opt_jsonw_begin_object(w);
+        opt_jsonw_put_str(w, "kind", kinds[row->kind]);
+        opt_jsonw_put_i64(w, "threads", row->n_threads);
+        opt_jsonw_put_i64(w, "tokens", row->n_tokens);
+        opt_jsonw_put_i64(w, "depth", row->depth);
+        opt_jsonw_put_i64(w, "texts", row->n_seqs);
+        opt_jsonw_put_f64(w, "tokens_per_second", row->tps);
+        opt_jsonw_put_f64(w, "tokens_per_second_min", row->tps_min);
+        opt_jsonw_put_f64(w, "tokens_per_second_max", row->tps_max);
+        put_probe(w, &row->probe);
+        opt_jsonw_put_f64(w, "of_peak", row->of_peak);
+        opt_jsonw_put_f64(w, "of_bandwidth", row->of_bandwidth);
+        opt_jsonw_end_object(w);
+    }
+    opt_jsonw_end_array(w);
 }
 
 /** All of it differs from run to run: it stands under "run". */
@@ -390,6 +414,7 @@ static void put_run(opt_jsonw *w, opt_ctx *ctx, const opt_report *r) {
         put_probe(w, &b->probe);
         opt_jsonw_put_f64(w, "prompt_of_peak", b->prompt_of_peak);
         opt_jsonw_put_f64(w, "generated_of_bandwidth", b->gen_of_bandwidth);
+        put_bench_rows(w, b);
     } else if (r->profile != NULL) {
         put_profile(w, r->profile);
     }

@@ -259,7 +259,37 @@ static void put_probe(writer *w, const opt_probe_result *p) {
     PUT(w, "this machine: %.2f GB/s from memory, %.1f Gop/s int8\n", p->bandwidth, p->peak_i8);
 }
 
+/** More than one measurement of a kind: a line each, and the machine for each number of threads. */
+static void put_bench_rows(writer *w, const opt_bench_result *b) {
+    PUT(w, "%-34s %10s  %-24s %8s %8s\n", "tokens/s", "median", "range", "of peak", "of mem.");
+    for (int i = 0; i < b->n_rows; i++) {
+        const opt_bench_row *row = &b->rows[i];
+        char name[80], range[48];
+        if (i == 0 || row->n_threads != row[-1].n_threads) {
+            PUT(w, "%d threads: %.2f GB/s from memory, %.1f Gop/s int8\n", row->n_threads,
+                row->probe.bandwidth, row->probe.peak_i8);
+        }
+        if (row->kind == OPT_BENCH_READ) {
+            snprintf(name, sizeof name, "read %" PRId64, row->n_tokens);
+        } else if (row->kind == OPT_BENCH_WRITE) {
+            snprintf(name, sizeof name, "write %" PRId64 " behind %" PRId64, row->n_tokens,
+                     row->depth);
+        } else {
+            snprintf(name, sizeof name, "write %" PRId64 " in %" PRId64 " texts at once",
+                     row->n_tokens, row->n_seqs);
+        }
+        snprintf(range, sizeof range, "%.2f to %.2f", row->tps_min, row->tps_max);
+        PUT(w, "%-34s %10.2f  %-24s %6.1f %% %6.1f %%\n", name, row->tps, range, 100 * row->of_peak,
+            100 * row->of_bandwidth);
+    }
+}
+
 static void put_bench(writer *w, const opt_bench_result *b) {
+    const int n_kinds = (b->n_prompt > 0) + (b->n_gen > 0) + (b->n_batch > 0);
+    if (b->n_rows > n_kinds) {
+        put_bench_rows(w, b);
+        return;
+    }
     PUT(w, "%-28s %10s  %s\n", "tokens/s", "median", "range");
     if (b->n_prompt > 0) {
         PUT(w, "read %-6" PRId64 " tokens at once   %10.2f  %.2f to %.2f\n", b->n_prompt,

@@ -119,4 +119,22 @@ check "layers with -v" grep -q '^blk.4 ' out
 expect 5 infer-run profile q.gguf --prompt 16 --gen 4 --max-memory 4M
 expect 0 infer-run bench q.gguf --prompt 8 --gen 4 --repeat 1 --batch 3 --depth 20 --max-memory 64M --json
 check "batch is measured" test "$(json_check out run.batch_tokens_per_second | cut -c1)" != 0
+expect 0 infer-run bench q.gguf --prompt 8 --gen 4 --repeat 1 --batch 2,5 --depth 0,20 --threads-list 1,3 --max-memory 64M --json
+for row in "0 read 1 8 0 1" "1 write 1 4 0 1" "2 write 1 4 20 1" "3 batch 1 4 0 2" "4 batch 1 4 0 5" "5 read 3 8 0 1" "9 batch 3 4 0 5"; do
+    # shellcheck disable=SC2086
+    set -- $row
+    found=$(for member in kind threads tokens depth texts; do json_check out "run.rows.$1.$member"; done | xargs)
+    check "sweep: row $row" test "$1 $found" = "$row"
+    check "sweep: row $1 has a speed" test "$(json_check out "run.rows.$1.tokens_per_second" | cut -c1)" != 0
+done
+check "sweep: the machine is measured with each number of threads" test "$(json_check out run.rows.0.int8_peak_gop_per_second)" != \
+    "$(json_check out run.rows.5.int8_peak_gop_per_second)"
+expect 0 infer-run bench q.gguf --prompt 8 --gen 4 --repeat 1 --depth 0,20 --max-memory 64M
+check "sweep: a line each" test "$(grep -c '^write 4 behind' out)" = 2
+expect 2 infer-run bench q.gguf --batch 2,,3
+check "sweep: an empty value" grep -q -- "--batch: ',3' is not a whole number" err
+expect 2 infer-run bench q.gguf --batch 2,65
+check "sweep: a value beyond the limit" grep -q -- '--batch: 65 is outside 0 to 64' err
+expect 2 infer-run bench q.gguf --depth 1,2,3,4,5,6,7,8,9
+check "sweep: too many values" grep -q -- "--depth: '1,2,3,4,5,6,7,8,9' has more than 8 values" err
 finish

@@ -135,19 +135,51 @@ static bool set_bits(const parser *p, const cli_option *o, const char *value) {
     return true;
 }
 
-static bool set_int(const parser *p, const cli_option *o, const char *value) {
-    char *end;
+/** A whole number from `text` to its end, which must be `stop` or the end of the text. */
+static bool read_int(const parser *p, const cli_option *o, const char *text, char stop,
+                     const char **end, int64_t *out) {
+    char *behind;
     errno = 0;
-    const long long v = strtoll(value, &end, 10);
-    if (end == value || *end != 0 || errno != 0) {
-        return wrong(p->out, "--%s: '%s' is not a whole number", o->name, value);
+    const long long v = strtoll(text, &behind, 10);
+    if (behind == text || (*behind != 0 && *behind != stop) || errno != 0) {
+        return wrong(p->out, "--%s: '%s' is not a whole number", o->name, text);
     }
     if (o->max > 0 ? ((double)v < o->min || (double)v > o->max) : v < 0) {
         return o->max > 0
                    ? wrong(p->out, "--%s: %lld is outside %.0f to %.0f", o->name, v, o->min, o->max)
                    : wrong(p->out, "--%s: %lld is below 0", o->name, v);
     }
-    const int64_t result = v;
+    *out = v;
+    *end = behind;
+    return true;
+}
+
+static bool set_int(const parser *p, const cli_option *o, const char *value) {
+    int64_t result = 0;
+    if (!read_int(p, o, value, 0, &value, &result)) {
+        return false;
+    }
+    memcpy(p->settings + o->off, &result, sizeof result);
+    return true;
+}
+
+static bool set_ints(const parser *p, const cli_option *o, const char *value) {
+    cli_ints result = {.n = 0};
+    const char *at = value;
+    for (;;) {
+        if (result.n == CLI_MAX_INTS) {
+            return wrong(p->out, "--%s: '%s' has more than %d values", o->name, value,
+                         CLI_MAX_INTS);
+        }
+        if (!read_int(p, o, at, ',', &at, &result.v[result.n])) {
+            return false;
+        }
+        result.n++;
+        if (*at == 0) {
+            break;
+        }
+        at++;
+    }
     memcpy(p->settings + o->off, &result, sizeof result);
     return true;
 }
@@ -188,6 +220,7 @@ static bool set_value(parser *p, const cli_option *o, const char *value) {
     case CLI_OPTIONAL: memcpy(p->settings + o->off, &value, sizeof value); return true;
     case CLI_LIST: return set_list(p, o, value);
     case CLI_INT: return set_int(p, o, value);
+    case CLI_INTS: return set_ints(p, o, value);
     case CLI_REAL: return set_real(p, o, value);
     case CLI_SET: return set_bits(p, o, value);
     case CLI_BYTES: {

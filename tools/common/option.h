@@ -17,6 +17,7 @@ typedef enum cli_kind {
     CLI_PATH,   /**< const char *, not empty */
     CLI_LIST,   /**< cli_list of texts that are not empty; may be repeated */
     CLI_INT,    /**< int64_t in [min, max] */
+    CLI_INTS,   /**< cli_ints, comma-separated, each in [min, max] */
     CLI_REAL,   /**< double in [min, max] */
     CLI_BYTES,  /**< uint64_t with an optional suffix K, M, G or T (powers of 1024) */
     CLI_CHOICE, /**< int, index of one of `choices` */
@@ -33,6 +34,14 @@ typedef struct cli_list {
     size_t n;
 } cli_list;
 
+#define CLI_MAX_INTS 8
+
+/** Values of a CLI_INTS option, in order. */
+typedef struct cli_ints {
+    int64_t v[CLI_MAX_INTS];
+    int n;
+} cli_ints;
+
 typedef struct cli_option {
     const char *name; /* without dashes; NULL: `help` is a heading */
     char letter;      /* 0: none */
@@ -41,7 +50,8 @@ typedef struct cli_option {
     const char *help;
     size_t off;          /* of the member in the settings struct */
     const char *choices; /* "fast|exact" for CLI_CHOICE and CLI_SET */
-    double min, max;     /* CLI_INT, CLI_REAL; both 0: not limited below INT64_MAX, at least 0 */
+    double min,
+        max; /* CLI_INT, CLI_INTS, CLI_REAL; both 0: not limited below INT64_MAX, at least 0 */
 } cli_option;
 
 #define CLI_MAX_ARGS 2

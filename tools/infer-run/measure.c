@@ -43,10 +43,12 @@ static const cli_option bench_options[] = {
     ROW("gen", 0, CLI_INT, "N", "tokens that are written one by one (default 128; 0: none)", n_gen,
         NULL, 0, 1e9),
     ROW("repeat", 0, CLI_INT, "N", "measurements of each (default 3)", n_repeats, NULL, 1, 1000),
-    ROW("depth", 0, CLI_INT, "N", "tokens in the cache before those that are written (default 0)",
-        depth, NULL, 0, 1e9),
-    ROW("batch", 0, CLI_INT, "N", "also write N texts at once (default 0: not)", n_batch, NULL, 0,
-        64),
+    ROW("depth", 0, CLI_INTS, "N,...",
+        "tokens in the cache before those that are written (default 0)", depths, NULL, 0, 1e9),
+    ROW("batch", 0, CLI_INTS, "N,...", "also write N texts at once (default 0: not)", batches, NULL,
+        0, 64),
+    ROW("threads-list", 0, CLI_INTS, "N,...", "numbers of threads to measure with, in place of -j",
+        threads, NULL, 1, 1024),
     COMPUTE_ROW,
     CLI_END,
 };
@@ -182,6 +184,14 @@ static opt_status run_profile(cli_job *job, void *user) {
     return st;
 }
 
+_Static_assert(CLI_MAX_INTS == OPT_BENCH_LIST, "every value has room");
+
+static opt_bench_list bench_list(const cli_ints *ints) {
+    opt_bench_list list = {.n = ints->n};
+    memcpy(list.v, ints->v, sizeof list.v);
+    return list;
+}
+
 static opt_status run_bench(cli_job *job, void *user) {
     settings *s = user;
     if (s->n_prompt == 0 && s->n_gen == 0) {
@@ -190,8 +200,11 @@ static opt_status run_bench(cli_job *job, void *user) {
     opt_status st = run_open(job, s, 0, 0);
     if (st == OPT_OK) {
         const opt_bench_options o = {s->n_prompt > 0 ? s->n_prompt : -1,
-                                     s->n_gen > 0 ? s->n_gen : -1, s->n_repeats, s->depth,
-                                     s->n_batch};
+                                     s->n_gen > 0 ? s->n_gen : -1,
+                                     s->n_repeats,
+                                     bench_list(&s->depths),
+                                     bench_list(&s->batches),
+                                     bench_list(&s->threads)};
         st = opt_bench(job->ctx, s->runners[0], &o, &s->bench);
     }
     job->report.bench = st == OPT_OK ? &s->bench : NULL;
@@ -251,7 +264,8 @@ const cli_command run_bench_command = {
     .name = "bench",
     .summary = "measure the speed of reading and writing tokens",
     .examples = "  infer-run bench smol.gguf -j 2\n"
-                "  infer-run bench smol.gguf --prompt 1024 --gen 64 --repeat 5 --json\n",
+                "  infer-run bench smol.gguf --prompt 1024 --gen 64 --repeat 5 --json\n"
+                "  infer-run bench smol.gguf --threads-list 1,2 --depth 0,512 --batch 2,8\n",
     .synopsis = "MODEL [options]",
     .args_help = MODEL_HELP,
     .min_args = 1,

@@ -29,7 +29,8 @@ typedef struct settings {
     const char *draft, *chat_template, *system;
     cli_list stops;
     bool ignore_eos, special, echo, verify;
-    int64_t n_prompt, n_gen, n_repeats, depth, n_batch;
+    int64_t n_prompt, n_gen, n_repeats, depth;
+    cli_ints depths, batches, threads;
     double max_ppl, max_kld, max_ppl_ratio, min_top1;
     /* what a run leaves behind */
     opt_runner *runners[2];
