@@ -26,24 +26,37 @@ static inline OPT_ALWAYS_INLINE void panel_high(int n_t, const uint8_t (*codes)[
     }
 }
 
-/* Groups of a panel's tokens that have a second plane: 16 times the token plus the group. */
+/* Tokens that have a second plane, group by group of a panel: those of group g begin at first[g].
+ */
 typedef struct low_list {
-    int64_t n;
-    uint32_t at[PANEL_TOKENS * PANEL_GROUPS + PANEL_GROUPS];
+    int64_t first[PANEL_GROUPS + 1];
+    uint8_t token[PANEL_GROUPS * PANEL_TOKENS + 16];
 } low_list;
 
-/** In order, without a branch for what is found. */
+_Static_assert(PANEL_TOKENS <= 256, "a token is a byte");
+
+/** In increasing order, without a branch for what is found. */
 static void list_low(const opt_act_i8 *x, int64_t n_tokens, int64_t g0, int64_t n, low_list *out) {
     const int64_t n_words = opt_act_low_words(x->n_padded);
     const uint16_t *words = x->low + g0 / OPT_ACT_LOW_WORD;
-    __m512i at = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    out->n = 0;
-    for (int64_t t = 0; t < n_tokens; t++) {
-        const __mmask16 has = (__mmask16)(words[t * n_words] >> g0 % OPT_ACT_LOW_WORD & lanes16(n));
-        _mm512_storeu_si512(out->at + out->n, _mm512_maskz_compress_epi32(has, at));
-        out->n += __builtin_popcount(has);
-        at = _mm512_add_epi32(at, _mm512_set1_epi32(PANEL_GROUPS));
+    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    uint32_t has[PANEL_TOKENS];
+    for (int64_t t = 0; t < PANEL_TOKENS; t++) {
+        has[t] = t < n_tokens ? (uint32_t)words[t * n_words] >> g0 % OPT_ACT_LOW_WORD : 0;
     }
+    int64_t at = 0;
+    for (int64_t g = 0; g < n; g++) {
+        const __m512i bit = _mm512_set1_epi32(1 << g);
+        out->first[g] = at;
+        for (int64_t t = 0; t < n_tokens; t += 16) {
+            const __mmask16 found = _mm512_test_epi32_mask(_mm512_loadu_si512(has + t), bit);
+            const __m512i tokens = _mm512_add_epi32(lanes, _mm512_set1_epi32((int)t));
+            _mm_storeu_si128((void *)(out->token + at),
+                             _mm512_cvtepi32_epi8(_mm512_maskz_compress_epi32(found, tokens)));
+            at += __builtin_popcount(found);
+        }
+    }
+    out->first[n] = at;
 }
 
 /** Adds 256 times the products of a group's high bytes with a second plane. */
@@ -67,41 +80,52 @@ static inline OPT_ALWAYS_INLINE __m512i above_zero(bool is_signed, __m512i codes
     return is_signed ? _mm512_xor_si512(codes, _mm512_set1_epi8(-128)) : codes;
 }
 
-/** Adds second planes of the panel's groups to the sums of all tokens. */
-static inline OPT_ALWAYS_INLINE void panel_low(int units, int planes, bool is_signed, const job *j,
-                                               const panel *w, int64_t g0, const low_list *list,
-                                               low_sums *out) {
-    const int offset = is_signed ? 128 : j->c.offset;
-    const int64_t n_padded = j->x->n_padded;
-    const int quads = 8 / units;
-    for (int64_t i_low = 0; i_low < list->n; i_low++) {
-        const int64_t t = list->at[i_low] / PANEL_GROUPS, g = list->at[i_low] % PANEL_GROUPS;
+/** Adds second planes of unit u of the panel's group g, whose codes stay in registers, to the sums
+ * of its tokens. */
+static inline OPT_ALWAYS_INLINE void unit_low(int units, int planes, bool is_signed, const job *j,
+                                              const panel *w, int64_t g0, int64_t g, int u,
+                                              const low_list *list, low_sums *out) {
+    const int64_t n_padded = j->x->n_padded, unit = g * units + u;
+    const int offset = is_signed ? 128 : j->c.offset, quads = 8 / units;
+    const int64_t first = planes == 2 ? 16 * unit + 8 : unit * quads; /* quad */
+    const __m512 d0 = _mm512_load_ps(&w->d[unit][0]), d1 = _mm512_load_ps(&w->d[unit][16]);
+    __m512i codes[8][2];
+    for (int i = 0; i < quads; i++) {
+        codes[i][0] = above_zero(is_signed, _mm512_load_si512(w->codes[first + i][0]));
+        codes[i][1] = above_zero(is_signed, _mm512_load_si512(w->codes[first + i][16]));
+    }
+    for (int64_t at = list->first[g]; at < list->first[g + 1]; at++) {
+        const int64_t t = list->token[at];
         const int8_t *q = j->x->q_low + t * n_padded + (g0 + g) * 32;
         const float scale = j->x->scale[t * (n_padded / 32) + g0 + g] * OPT_ACT_LOW_STEP;
+        const int32_t of_low = opt_act_low_sum(j->x, t, units, g0 * units + unit);
         float *sum = out->sum[t];
-        for (int u = 0; u < units; u++) {
-            const int64_t unit = g * units + u;
-            const int32_t of_low = opt_act_low_sum(j->x, t, units, g0 * units + unit);
-            __m512i dot[2];
-            dot[0] = dot[1] = _mm512_set1_epi32(-offset * of_low);
-            if (planes == 2) {
-                low_high(w->codes + 16 * unit, q, dot);
-            }
-            const int64_t first = planes == 2 ? 16 * unit + 8 : unit * quads; /* quad */
+        __m512i dot[2];
+        dot[0] = dot[1] = _mm512_set1_epi32(-offset * of_low);
+        if (planes == 2) {
+            low_high(w->codes + 16 * unit, q, dot);
+        }
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC unroll 8
 #endif
-            for (int i = 0; i < quads; i++) {
-                const __m512i xq = four_bytes(q + 4 * (ptrdiff_t)(u * quads + i));
-                const uint8_t(*codes)[4] = w->codes[first + i];
-                const __m512i w0 = _mm512_load_si512(codes[0]), w1 = _mm512_load_si512(codes[16]);
-                dot[0] = _mm512_dpbusd_epi32(dot[0], above_zero(is_signed, w0), xq);
-                dot[1] = _mm512_dpbusd_epi32(dot[1], above_zero(is_signed, w1), xq);
-            }
-            const __m512 d0 = _mm512_load_ps(&w->d[unit][0]), d1 = _mm512_load_ps(&w->d[unit][16]);
-            const __m512 old0 = _mm512_load_ps(sum), old1 = _mm512_load_ps(sum + 16);
-            _mm512_store_ps(sum, add_unit(false, old0, dot[0], d0, d0, scale, 0));
-            _mm512_store_ps(sum + 16, add_unit(false, old1, dot[1], d1, d1, scale, 0));
+        for (int i = 0; i < quads; i++) {
+            const __m512i xq = four_bytes(q + 4 * (ptrdiff_t)(u * quads + i));
+            dot[0] = _mm512_dpbusd_epi32(dot[0], codes[i][0], xq);
+            dot[1] = _mm512_dpbusd_epi32(dot[1], codes[i][1], xq);
+        }
+        const __m512 old0 = _mm512_load_ps(sum), old1 = _mm512_load_ps(sum + 16);
+        _mm512_store_ps(sum, add_unit(false, old0, dot[0], d0, d0, scale, 0));
+        _mm512_store_ps(sum + 16, add_unit(false, old1, dot[1], d1, d1, scale, 0));
+    }
+}
+
+/** Adds second planes of the panel's n groups to the sums of all tokens. */
+static inline OPT_ALWAYS_INLINE void panel_low(int units, int planes, bool is_signed, const job *j,
+                                               const panel *w, int64_t g0, int64_t n,
+                                               const low_list *list, low_sums *out) {
+    for (int64_t g = 0; g < n; g++) {
+        for (int u = 0; u < units; u++) {
+            unit_low(units, planes, is_signed, j, w, g0, g, u, list, out);
         }
     }
 }
@@ -114,15 +138,15 @@ void optk_panel_low_avx512(const job *j, const panel *w, int64_t g0, int64_t n, 
     }
     list_low(j->x, n_tokens, g0, n, &list);
     if (j->c.planes == 2) {
-        panel_low(1, 2, false, j, w, g0, &list, out);
+        panel_low(1, 2, false, j, w, g0, n, &list, out);
     } else if (j->c.units == 1 && is_signed) {
-        panel_low(1, 1, true, j, w, g0, &list, out);
+        panel_low(1, 1, true, j, w, g0, n, &list, out);
     } else if (j->c.units == 1) {
-        panel_low(1, 1, false, j, w, g0, &list, out);
+        panel_low(1, 1, false, j, w, g0, n, &list, out);
     } else if (is_signed) {
-        panel_low(2, 1, true, j, w, g0, &list, out);
+        panel_low(2, 1, true, j, w, g0, n, &list, out);
     } else {
-        panel_low(2, 1, false, j, w, g0, &list, out);
+        panel_low(2, 1, false, j, w, g0, n, &list, out);
     }
 }
 
