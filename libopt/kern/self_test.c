@@ -9,7 +9,6 @@ enum {
     ROWS = 33,
     COLUMNS = 35,
     K = 96,
-    K16 = 128,
     TOKENS = 17,
     ROW = 256,         /* elements of a stored row */
     MAX_BYTES = 8 * 34 /* of a stored row */
@@ -39,22 +38,6 @@ static bool bf16_works(const opt_kern *k) {
     k->gemm_bf16(&rows, &columns, y, COLUMNS, ROWS, COLUMNS, K);
     optk_gemm_bf16__ref(&rows, &columns, expected, COLUMNS, ROWS, COLUMNS, K);
     return memcmp(y, expected, sizeof y) == 0; /* sums of integers are exact in any order */
-}
-
-static bool i16_works(const opt_kern *k) {
-    float x[(ROWS + COLUMNS) * K16], scale[(ROWS + COLUMNS) * K16 / 64];
-    int32_t pairs[(ROWS + COLUMNS) * K16 / 2];
-    float y[ROWS * COLUMNS], expected[ROWS * COLUMNS];
-    for (int i = 0; i < (ROWS + COLUMNS) * K16; i++) {
-        x[i] = (float)(i * 7919 % 2003 - 1000);
-    }
-    optk_quantize_i16__ref(x, (ROWS + COLUMNS) * K16, (ROWS + COLUMNS) * K16, pairs, scale);
-    const opt_i16 rows = {pairs, K16 / 2, 1, scale, K16 / 64, 1};
-    const opt_i16 columns = {pairs + ROWS * K16 / 2,  K16 / 2,  1,
-                             scale + ROWS * K16 / 64, K16 / 64, 1};
-    k->gemm_i16(&rows, &columns, y, COLUMNS, ROWS, COLUMNS, K16);
-    optk_gemm_i16__ref(&rows, &columns, expected, COLUMNS, ROWS, COLUMNS, K16);
-    return memcmp(y, expected, sizeof y) == 0;
 }
 
 /* Stored rows of a format that tiles multiply in a way of its own. */
@@ -109,6 +92,4 @@ static bool linear_works(const opt_kern *k) {
     return works;
 }
 
-bool opt_kern_tiles_work(const opt_kern *k) {
-    return bf16_works(k) && i16_works(k) && linear_works(k);
-}
+bool opt_kern_tiles_work(const opt_kern *k) { return bf16_works(k) && linear_works(k); }

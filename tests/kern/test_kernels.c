@@ -109,12 +109,6 @@ static void wrong_gemm_bf16(const opt_bf16 *a, const opt_bf16 *b, float *y, int6
     y[(n_rows - 1) * ldy + n_cols - 1] += 1.0F;
 }
 
-static void wrong_gemm_i16(const opt_i16 *a, const opt_i16 *b, float *y, int64_t ldy,
-                           int64_t n_rows, int64_t n_cols, int64_t k) {
-    optk_gemm_i16__ref(a, b, y, ldy, n_rows, n_cols, k);
-    y[0] = 0.0F;
-}
-
 static void wrong_linear(const opt_kspec *s, const void *w, size_t row_bytes, const opt_act_i8 *x,
                          float *y, int64_t ldy, int64_t n_rows, int64_t n_tokens, int64_t k) {
     optk_linear_i8_q6_k__ref(s, w, row_bytes, x, y, ldy, n_rows, n_tokens, k);
@@ -129,9 +123,6 @@ static void test_amx__self_test_finds_wrong_sums(void **state) {
     assert_true(opt_kern_tiles_work(&right));
     k = right;
     k.gemm_bf16 = wrong_gemm_bf16;
-    assert_false(opt_kern_tiles_work(&k));
-    k = right;
-    k.gemm_i16 = wrong_gemm_i16;
     assert_false(opt_kern_tiles_work(&k));
     k = right;
     k.linear_i8[OPT_KFMT_Q6_K] = wrong_linear;
