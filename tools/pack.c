@@ -25,7 +25,7 @@ static void defaults(void *user) {
 }
 
 static void notes(void) {
-    fputs("\nnative stores matrices of q4_0, q8_0, q2_k to q6_k, iq4_nl, iq4_xs and our own\n"
+    fputs("\nnative stores matrices of q4_0 to q8_0, q2_k to q6_k, iq4_nl, iq4_xs and our own\n"
           "integer groups with their rows 16 together, as infer-run reads them fastest; the\n"
           "results are the same bit for bit, but other readers of GGUF cannot run such a\n"
           "file. gguf undoes that, and copies all else as it is. gguf-f32, gguf-f16 and\n"

@@ -23,9 +23,17 @@ typedef struct run_layout {
 #define FIELD(block, name, unit)                                                                   \
     { offsetof(block, name), sizeof(((block *)0)->name), unit, false }
 
+#define BITS(block, name)                                                                          \
+    { offsetof(block, name), sizeof(((block *)0)->name), 4, true }
+
 static const run_layout layouts[] = {
     {OPT_KFMT_Q8_0, {FIELD(optk_q8_0, d, 2), FIELD(optk_q8_0, qs, 4)}},
     {OPT_KFMT_Q4_0, {FIELD(optk_q4_0, d, 2), FIELD(optk_q4_0, qs, 4)}},
+    {OPT_KFMT_Q4_1, {FIELD(optk_q4_1, d, 2), FIELD(optk_q4_1, m, 2), FIELD(optk_q4_1, qs, 4)}},
+    {OPT_KFMT_Q5_0, {FIELD(optk_q5_0, d, 2), BITS(optk_q5_0, qh), FIELD(optk_q5_0, qs, 4)}},
+    {OPT_KFMT_Q5_1,
+     {FIELD(optk_q5_1, d, 2), FIELD(optk_q5_1, m, 2), BITS(optk_q5_1, qh),
+      FIELD(optk_q5_1, qs, 4)}},
     {OPT_KFMT_IQ4_NL, {FIELD(optk_iq4_nl, d, 2), FIELD(optk_iq4_nl, qs, 4)}},
     {OPT_KFMT_IQ4_XS,
      {FIELD(optk_iq4_xs, d, 2), FIELD(optk_iq4_xs, scales_h, 2), FIELD(optk_iq4_xs, scales_l, 4),

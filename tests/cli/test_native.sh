@@ -3,7 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 head -c 6000 tinystories.txt >text
 ppl() { infer-run perplexity "$1" --text text --ctx 128 --windows 4 --json -q "${@:2}" | json_check - result.perplexity; }
-for format in q4_0 q8_0 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs int4_g64 int3_g32 int3_g64_zp int2_g64_zp; do
+for format in q4_0 q4_1 q5_0 q5_1 q8_0 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs int4_g64 int3_g32 int3_g64_zp int2_g64_zp; do
     case $format in
     *_k | iq4_xs | int*) expect 0 quantize stories260K -o q.gguf -f "$format" --width pad,next -q --force ;; # rows of 172 become 256
     *) expect 0 quantize stories260K -o q.gguf -f "$format" --set "role=embedding:format=$format" -q --force ;;

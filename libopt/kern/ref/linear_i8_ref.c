@@ -130,6 +130,9 @@ static void read_ternary(const opt_kspec *s, const void *row, int64_t g, weights
 
 LINEAR_RUN(q8_0)
 LINEAR_RUN(q4_0)
+LINEAR_RUN(q4_1)
+LINEAR_RUN(q5_0)
+LINEAR_RUN(q5_1)
 LINEAR_RUN(int)
 LINEAR_RUN(iq4_nl)
 LINEAR_I8(q8_0)

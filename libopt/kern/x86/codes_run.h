@@ -26,6 +26,9 @@ static inline OPT_ALWAYS_INLINE run_places run_places_of(codes_layout layout, co
     case CODES_Q4_K: return (run_places){.dmin = 32, .scales = 64, .codes = 256};
     case CODES_Q5_K: return (run_places){.dmin = 32, .scales = 64, .high = 256, .codes = 768};
     case CODES_Q6_K: return (run_places){.scales = 32, .high = 288, .codes = 1312};
+    case CODES_Q4_1: return (run_places){.scales = 32, .codes = 64}; /* .scales: of minima */
+    case CODES_Q5_0: return (run_places){.high = 32, .codes = 96};
+    case CODES_Q5_1: return (run_places){.scales = 32, .high = 64, .codes = 128};
     default: return (run_places){.codes = 2 * OPT_RUN_ROWS};
     }
 }
@@ -58,7 +61,10 @@ static inline OPT_ALWAYS_INLINE run_code run_code_of(codes_layout layout, int n,
         return (run_code){low.word, low.shift, 2, g, i, 1};
     }
     case CODES_IQ4_XS: return (run_code){g * 4 + i % 4, i / 4 * 4, 4, 0, 0, 0};
+    case CODES_Q5_0:
+    case CODES_Q5_1: return (run_code){i % 4, i / 4 * 4, 4, 0, i, 1};
     case CODES_IQ4_NL:
+    case CODES_Q4_1:
     case CODES_Q4_0: return (run_code){i % 4, i / 4 * 4, 4, 0, 0, 0};
     case CODES_Q2_K: return (run_code){g / 4 * 8 + i, g % 4 * 2, 2, 0, 0, 0};
     case CODES_Q3_K: return (run_code){g / 4 * 8 + i, g % 4 * 2, 2, i, g, 1};

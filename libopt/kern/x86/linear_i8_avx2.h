@@ -571,6 +571,10 @@ static inline OPT_ALWAYS_INLINE void run_unpack(codes_layout layout, const opt_k
             m = _mm256_mul_ps(d, _mm256_mul_ps(_mm256_cvtepi32_ps(bytes),
                                                _mm256_set1_ps(codes_zero_step(layout))));
         }
+        if (layout == CODES_Q4_1 || layout == CODES_Q5_1) {
+            const int at = run_places_of(layout, c).scales;
+            m = _mm256_cvtph_ps(load128(block + at + (ptrdiff_t)h * 16));
+        }
         for (int k = 0; k < (int)c->block_elems / 32; k++) {
             _mm256_store_ps(&out->d[g + k][h * 8], d);
             _mm256_store_ps(&out->m[g + k][h * 8], m);

@@ -4,6 +4,9 @@
 
 LINEAR_RUN(optk_linear_run_q8_0__avxvnni, CODES_Q8_0)
 LINEAR_RUN(optk_linear_run_q4_0__avxvnni, CODES_Q4_0)
+LINEAR_RUN(optk_linear_run_q4_1__avxvnni, CODES_Q4_1)
+LINEAR_RUN(optk_linear_run_q5_0__avxvnni, CODES_Q5_0)
+LINEAR_RUN(optk_linear_run_q5_1__avxvnni, CODES_Q5_1)
 LINEAR_RUN(optk_linear_run_iq4_nl__avxvnni, CODES_IQ4_NL)
 LINEAR_RUN(optk_linear_run_iq4_xs__avxvnni, CODES_IQ4_XS)
 LINEAR_RUN(optk_linear_run_q2_k__avxvnni, CODES_Q2_K)

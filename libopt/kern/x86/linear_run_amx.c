@@ -41,6 +41,9 @@ static inline OPT_ALWAYS_INLINE void run_tiles(codes_layout layout, int64_t elem
 
 OF_FORMAT(q8_0, CODES_Q8_0, 32)
 OF_FORMAT(q4_0, CODES_Q4_0, 32)
+OF_FORMAT(q4_1, CODES_Q4_1, 32)
+OF_FORMAT(q5_0, CODES_Q5_0, 32)
+OF_FORMAT(q5_1, CODES_Q5_1, 32)
 OF_FORMAT(iq4_nl, CODES_IQ4_NL, 32)
 OF_FORMAT(iq4_xs, CODES_IQ4_XS, 256)
 OF_FORMAT(q2_k, CODES_Q2_K, 256)

@@ -300,4 +300,15 @@ static inline OPT_ALWAYS_INLINE void run_panels(codes_layout layout, const job *
         }                                                                                          \
     }
 
+/* The row of a type whose blocks are `elems` long. */
+#define LINEAR_RUN(name, layout, elems)                                                            \
+    RUN_TOKENS(name, layout, elems, 2)                                                             \
+    RUN_ALL(name, layout, elems, for (; t + 2 <= n_tokens; t += 2) run_##name##_2(c, t))           \
+    void optk_linear_run_##name##__avx512(const opt_kspec *s, const void *w, size_t row_bytes,     \
+                                          const opt_act_i8 *x, float *y, int64_t ldy,              \
+                                          int64_t n_rows, int64_t n_tokens, int64_t k) {           \
+        const run_call c = {s, w, row_bytes, x, y, ldy, n_rows, k};                                \
+        run_##name(&c, n_tokens);                                                                  \
+    }
+
 #endif

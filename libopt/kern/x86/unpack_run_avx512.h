@@ -109,6 +109,9 @@ static inline OPT_ALWAYS_INLINE void run_read_block(codes_layout layout, const c
         b->m = _mm512_mul_ps(b->d, _mm512_mul_ps(unsigned_bytes(p + at.scales),
                                                  _mm512_set1_ps(codes_zero_step(layout))));
     }
+    if (layout == CODES_Q4_1 || layout == CODES_Q5_1) {
+        b->m = run_halves(p + at.scales);
+    }
     if (layout == CODES_Q2_K) {
         b->m = _mm512_mul_ps(b->m, _mm512_set1_ps(0x1p-4f));
         b->d_less = _mm512_mul_ps(b->d, _mm512_set1_ps(-0x1p23f));
