@@ -61,8 +61,10 @@ static inline OPT_ALWAYS_INLINE bool is_wide(codes_layout layout) {
 
 /** What the dot products of a call leave to be subtracted: see job. */
 static inline OPT_ALWAYS_INLINE int offset_left(codes_layout layout, const codes_rows *c) {
-    const int done = c->planes == 2 ? 128 * 256 + 128 : 128; /* by dot */
-    return c->offset - (is_wide(layout) && !LINEAR_I8_VNNI ? done : 0);
+    if (LINEAR_I8_VNNI || !is_wide(layout)) {
+        return c->offset;
+    }
+    return c->offset - (c->planes == 2 ? 128 * 256 + 128 : 128); /* the rest is done by dot */
 }
 
 /** Sums of the lower 4 and of the upper 4 lanes of 8 vectors. */
