@@ -5,7 +5,7 @@
 #include "base/num.h"
 #include "kern/act.h"
 
-enum { ACT_PAD = 64, ACT_GROUP = 32, ACT_TILE = 16, N_ARRAYS = 7 };
+enum { ACT_TILE = 16, N_ARRAYS = 7 };
 
 /* Bytes of all arrays for one token. */
 static size_t token_bytes(const opt_act_buffer *act) {
@@ -13,12 +13,12 @@ static size_t token_bytes(const opt_act_buffer *act) {
     if (act->wide) {
         return n * sizeof(int16_t) + n / OPT_I16_GROUP * sizeof(float);
     }
-    return 2 * n + 2 * (n / ACT_GROUP) * sizeof(float) +
+    return 2 * n + 2 * (n / OPT_ACT_GROUP) * sizeof(float) +
            (n / 4 + n / 16 + (size_t)opt_act_low_words(act->max_padded)) * sizeof(int16_t);
 }
 
 void opt_exec_need_act(opt_session *s, int64_t width) {
-    const int64_t padded = opt_ceil_div(width, ACT_PAD) * ACT_PAD;
+    const int64_t padded = opt_ceil_div(width, OPT_ACT_PAD) * OPT_ACT_PAD;
     s->act.max_padded = opt_max_i64(s->act.max_padded, padded);
 }
 
@@ -44,9 +44,9 @@ void opt_act_bind(opt_act_buffer *act, int64_t n_batch, void *memory) {
         return;
     }
     act->q = carve(&at, n);
-    act->scale = carve(&at, n / ACT_GROUP * sizeof(float));
+    act->scale = carve(&at, n / OPT_ACT_GROUP * sizeof(float));
     act->sum4 = carve(&at, n / 4 * sizeof(int16_t));
-    act->scaled_sum = carve(&at, n / ACT_GROUP * sizeof(float));
+    act->scaled_sum = carve(&at, n / OPT_ACT_GROUP * sizeof(float));
     act->low =
         carve(&at, (size_t)(n_batch * opt_act_low_words(act->max_padded)) * sizeof *act->low);
     act->q_low = carve(&at, n);
@@ -77,8 +77,8 @@ static opt_status quantize_tile(void *user, int64_t tile, int worker) {
             continue;
         }
         job->s->kern->quantize_act(job->x + t * job->width, job->width, job->n_padded, act->q + at,
-                                   act->scale + at / ACT_GROUP, act->sum4 + at / 4,
-                                   act->scaled_sum + at / ACT_GROUP);
+                                   act->scale + at / OPT_ACT_GROUP, act->sum4 + at / 4,
+                                   act->scaled_sum + at / OPT_ACT_GROUP);
         opt_rest_split(act, t, job->x + t * job->width, job->width, job->n_padded);
     }
     return OPT_OK;
@@ -88,7 +88,7 @@ static opt_status quantize_tile(void *user, int64_t tile, int worker) {
 static opt_status quantize(opt_session *s, const opt_exec_node *x, const opt_run *run,
                            int64_t *n_padded) {
     const int64_t width = x->in_width[0];
-    *n_padded = opt_ceil_div(width, ACT_PAD) * ACT_PAD;
+    *n_padded = opt_ceil_div(width, OPT_ACT_PAD) * OPT_ACT_PAD;
     if (s->act.producer != x->node->in[0]) {
         quantize_job job = {.s = s,
                             .x = opt_exec_in(x, 0, run),
