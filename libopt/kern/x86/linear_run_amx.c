@@ -3,6 +3,7 @@
  * which serve few tokens. Reference: optk_linear_run_<name>__ref, the same bits.
  */
 #include "kern/rows.h"
+#include "kern/x86/int_rows.h"
 #include "kern/x86/panel_amx.h"
 #include "kern/x86/unpack_run_avx512.h"
 
@@ -22,12 +23,11 @@ static inline OPT_ALWAYS_INLINE void run_tiles(codes_layout layout, int64_t elem
     amx_end();
 }
 
-#define LINEAR_RUN(name, MULTIPLY)                                                                 \
-    void optk_linear_run_##name##__amx(const opt_kspec *s, const void *w, size_t row_bytes,        \
-                                       const opt_act_i8 *x, float *y, int64_t ldy, int64_t n_rows, \
-                                       int64_t n_tokens, int64_t k) {                              \
+#define LINEAR_RUN(function, few, MULTIPLY)                                                        \
+    void function(const opt_kspec *s, const void *w, size_t row_bytes, const opt_act_i8 *x,        \
+                  float *y, int64_t ldy, int64_t n_rows, int64_t n_tokens, int64_t k) {            \
         if (n_tokens < TILE_MIN_TOKENS) {                                                          \
-            optk_linear_run_##name##__avx512(s, w, row_bytes, x, y, ldy, n_rows, n_tokens, k);     \
+            few(s, w, row_bytes, x, y, ldy, n_rows, n_tokens, k);                                  \
         } else {                                                                                   \
             for (int64_t t = 0; t < n_tokens; t += PANEL_TOKENS) {                                 \
                 const opt_act_i8 part = opt_act_from(x, t);                                        \
@@ -37,7 +37,9 @@ static inline OPT_ALWAYS_INLINE void run_tiles(codes_layout layout, int64_t elem
             }                                                                                      \
         }                                                                                          \
     }
-#define OF_FORMAT(name, layout, elems) LINEAR_RUN(name, run_tiles(layout, elems, &c, n))
+#define OF_FORMAT(name, layout, elems)                                                             \
+    LINEAR_RUN(optk_linear_run_##name##__amx, optk_linear_run_##name##__avx512,                    \
+               run_tiles(layout, elems, &c, n))
 
 OF_FORMAT(q8_0, CODES_Q8_0, 32)
 OF_FORMAT(q4_0, CODES_Q4_0, 32)
@@ -52,25 +54,17 @@ OF_FORMAT(q4_k, CODES_Q4_K, 256)
 OF_FORMAT(q5_k, CODES_Q5_K, 256)
 OF_FORMAT(q6_k, CODES_Q6_K, 256)
 
-/* Own groups of some bits; whether they are symmetric is seen at run time. */
-#define OF_GROUPS(bits)                                                                            \
-    static OPT_NOINLINE void run_int##bits(const run_call *c, int64_t n_tokens) {                  \
-        if (c->s->group == 32) {                                                                   \
-            run_tiles(CODES_INT##bits, 32, c, n_tokens);                                           \
-        } else if (c->s->group == 64) {                                                            \
-            run_tiles(CODES_INT##bits, 64, c, n_tokens);                                           \
-        } else {                                                                                   \
-            run_tiles(CODES_INT##bits, 128, c, n_tokens);                                          \
-        }                                                                                          \
+static inline OPT_ALWAYS_INLINE void run_groups(codes_layout layout, const run_call *c,
+                                                int64_t n_tokens) {
+    if (c->s->group == 32) {
+        run_tiles(layout, 32, c, n_tokens);
+    } else if (c->s->group == 64) {
+        run_tiles(layout, 64, c, n_tokens);
+    } else {
+        run_tiles(layout, 128, c, n_tokens);
     }
-OF_GROUPS(2)
-OF_GROUPS(3)
-OF_GROUPS(4)
-OF_GROUPS(8)
-
-static void run_int(const run_call *c, int64_t n_tokens) {
-    void (*const by_bits[9])(const run_call *, int64_t) = {
-        [2] = run_int2, [3] = run_int3, [4] = run_int4, [8] = run_int8};
-    by_bits[c->s->bits](c, n_tokens);
 }
-LINEAR_RUN(int, run_int(&c, n))
+#define OF_GROUPS(function, layout)                                                                \
+    LINEAR_RUN(function, optk_linear_run_int__avx512, run_groups(layout, &c, n))
+
+OPTK_INT_ROW(OF_GROUPS, linear_run, run_int, amx)
